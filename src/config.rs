@@ -1,0 +1,134 @@
+//! The service configuration, `retentiond.toml`, as plain types, and its reader.
+//! It owns which keys exist and their defaults; it opens nothing.
+
+pub mod read;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use secrecy::SecretString;
+
+use crate::id::StoreId;
+
+/// Everything in `retentiond.toml`, with paths made absolute and defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file itself.
+    pub file: PathBuf,
+    /// `[ledger]`.
+    pub ledger: LedgerConfig,
+    /// `[policies] path`.
+    pub policies: PathBuf,
+    /// `[schedule]`.
+    pub schedule: ScheduleConfig,
+    /// `[audit] path`.
+    pub audit: PathBuf,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[http] listen`.
+    pub listen: String,
+    /// `[stores.NAME]`.
+    pub stores: BTreeMap<StoreId, StoreConfig>,
+}
+
+/// Where the ledger is and what encrypts it.
+#[derive(Debug, Clone)]
+pub struct LedgerConfig {
+    /// The database file (`sqlite://…`).
+    pub path: PathBuf,
+    /// Holds the key that wraps the keys of requests; made on first use, mode 0600.
+    pub key_file: PathBuf,
+}
+
+/// When the daemon runs.
+#[derive(Debug, Clone)]
+pub struct ScheduleConfig {
+    /// A cron expression with 5 fields, or 6 with seconds first.
+    pub cron: String,
+    /// Its zone.
+    pub time_zone: Tz,
+    /// What a request waits before the daemon acts on it.
+    pub request_delay: Duration,
+}
+
+/// What one run may erase without approval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Records per run, category and store.
+    pub records: u64,
+    /// Share of a placement, in percent, 1 to 100; for age rules, above 100 due records.
+    pub share_percent: u32,
+}
+
+/// One `[stores.NAME]` stanza.
+#[derive(Debug, Clone)]
+pub enum StoreConfig {
+    /// MySQL or MariaDB.
+    Mysql {
+        /// `mysql://…`; holds a password.
+        url: SecretString,
+    },
+    /// A SQLite file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Redis: one server, a cluster or sentinels.
+    Redis {
+        /// `redis://…` of a single server.
+        url: Option<SecretString>,
+        /// Nodes of a cluster.
+        nodes: Vec<String>,
+        /// Sentinels.
+        sentinel: Vec<String>,
+    },
+    /// S3, COS or another object store with the same API.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// Own endpoint.
+        endpoint: Option<String>,
+        /// The region.
+        region: Option<String>,
+        /// Bucket in the path rather than in the host name.
+        path_style: bool,
+        /// `crc32` or `md5`.
+        delete_integrity: String,
+        /// Access key.
+        access_key: Option<SecretString>,
+        /// Secret key.
+        secret_key: Option<SecretString>,
+    },
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch {
+        /// Base URL.
+        url: String,
+        /// User.
+        user: Option<String>,
+        /// Password.
+        password: Option<SecretString>,
+        /// Own certificate authority.
+        ca_file: Option<PathBuf>,
+    },
+    /// A folder.
+    Files {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl StoreConfig {
+    /// The value of `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Mysql { .. } => "mysql",
+            Self::Sqlite { .. } => "sqlite",
+            Self::Redis { .. } => "redis",
+            Self::S3 { .. } => "s3",
+            Self::Elasticsearch { .. } => "elasticsearch",
+            Self::Files { .. } => "files",
+        }
+    }
+}

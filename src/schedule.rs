@@ -1,0 +1,1 @@
+//! (being built) Cron expressions with crontab(5) semantics.

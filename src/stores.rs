@@ -1,0 +1,388 @@
+//! The two traits that a store implements, what they speak in, and the table of kinds.
+//! It owns the contract; it decides nothing: which records, why and how is said by a [`Query`] and a [`Method`].
+
+pub mod event_time;
+pub mod files;
+pub mod memory;
+pub mod sql;
+pub mod sqlite;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::config::StoreConfig;
+use crate::facts::{Capability, Survey};
+use crate::id::{Fingerprint, StoreId, SubjectKey, TenantId};
+use crate::plan::{CountsByTenant, Residual, Selection};
+use crate::policy::{Level, Method, Placement};
+
+/// A selection made ready for a store: with the placement, the policy's zone, the values behind the fingerprints,
+/// and the real present (which alone says whether an event time lies in the future).
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// The placement asked about; for a `found_by` placement the one whose rows name its records.
+    pub placement: Arc<Placement>,
+    /// Zone of the policy, for dates in keys.
+    pub time_zone: Tz,
+    /// Which records.
+    pub selection: Selection,
+    /// Every subject that the selection names, by fingerprint. One that is missing is an error, never "nobody".
+    pub subjects: BTreeMap<Fingerprint, SubjectKey>,
+    /// The real clock's now: an event time later than this plus a day is not usable.
+    pub now: DateTime<Utc>,
+    /// Only rows that name something in this column (not NULL, not empty): what a `found_by` placement counts.
+    pub naming: Option<String>,
+}
+
+/// A value of a key, exact to the byte.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// An integer.
+    Int(i64),
+    /// Text.
+    Text(String),
+    /// Bytes, for file names that are not UTF-8 and for blobs.
+    Bytes(Vec<u8>),
+}
+
+/// What names one record in its placement.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key(pub Vec<Value>);
+
+/// One record of a list batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Whose it is, as the store itself says.
+    pub tenant: TenantId,
+    /// What names it.
+    pub key: Key,
+    /// For rows that others are found by: column → the locator in it (NULL and empty are left out).
+    #[serde(default)]
+    pub names: BTreeMap<String, String>,
+    /// What tells this record from a later one under the same key (a file's inode, size and times); may be empty.
+    #[serde(default)]
+    pub stamp: String,
+}
+
+/// The slice of a placement that is worked on at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Batch {
+    /// A window of the key space (both ends inside) with its matching records counted per tenant.
+    Window {
+        /// The first key.
+        from: i64,
+        /// The last key.
+        to: i64,
+        /// How many records of each tenant matched when it was found.
+        found: BTreeMap<TenantId, u64>,
+    },
+    /// Single records, in key order.
+    List(Vec<Listed>),
+}
+
+impl Batch {
+    /// How many records matched when it was found.
+    pub fn records(&self) -> u64 {
+        match self {
+            Self::Window { found, .. } => found.values().sum(),
+            Self::List(listed) => listed.len() as u64,
+        }
+    }
+}
+
+/// How much one batch may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Never more records than this in one batch. At least 1.
+    pub records_max: u64,
+    /// Width of a window, in keys, where the store works with windows.
+    pub window_keys: u64,
+}
+
+/// Which columns of the rows found name records elsewhere; a non-empty one asks for list batches.
+pub type NamingColumns<'a> = &'a [String];
+
+/// Where the next `find` goes on; made by the store, opaque to everybody else. Forward only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position(pub Key);
+
+/// A batch and where to go on after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The batch; it holds at least one record.
+    pub batch: Batch,
+    /// Give this to the next `find`.
+    pub position: Position,
+}
+
+/// Why a listed record is still there after `erase`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survivor {
+    /// Its place in the list.
+    pub index: usize,
+    /// Why.
+    pub why: Survival,
+}
+
+/// Why a record survived an `erase`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Survival {
+    /// It no longer matched when the erasing statement ran. As it should be.
+    Changed,
+    /// It should be gone and is not; the text names no subject's value.
+    Failed(String),
+}
+
+/// What `erase` did, as the store itself counted.
+#[must_use]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Per tenant; `verified_absent` stays 0 here, only a read-back fills it.
+    pub counts: CountsByTenant,
+    /// Listed records that are still there, in order of index.
+    pub survivors: Vec<Survivor>,
+}
+
+/// What a read-back still finds of a batch: per tenant, and for lists by place in the list.
+#[must_use]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StillThere {
+    /// Records of the batch's selection that are still there.
+    pub tenants: BTreeMap<TenantId, u64>,
+    /// For a list: which of its entries are still there, whether they match the selection or not.
+    pub indexes: Vec<usize>,
+}
+
+/// What `scrub` reached.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// The level that now holds for everything erased from this placement before the scrub began.
+    pub level: Level,
+    /// What the store still keeps of it, and until when.
+    pub residual: Vec<Residual>,
+}
+
+/// Who a store says it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The ledger that left its marker here, if one did.
+    pub ledger_id: Option<String>,
+    /// The name under which it was configured then.
+    pub store: Option<String>,
+    /// A fact that differs between a store and its namesake, for example the device and inode of its root. Shown
+    /// to people; only the marker decides.
+    pub fingerprint: String,
+}
+
+/// Something that `check --online` found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// True where nothing can be enforced before it is mended (exit 2); false for a warning.
+    pub fatal: bool,
+    /// The field of the policy that it concerns, `event_time` for example.
+    pub field: String,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// One record as `explain` needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whose it is; `None` is parked.
+    pub tenant: Option<TenantId>,
+    /// Its event time.
+    pub event_time: SeenTime,
+    /// Values of the columns that name subjects, by kind, for comparison with holds and requests. Never printed.
+    pub subjects: Vec<(String, String)>,
+}
+
+/// An event time as a store holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenTime {
+    /// The placement has none.
+    None,
+    /// Readable, not zero, plausible and not in the future.
+    Usable(DateTime<Utc>),
+    /// Null, zero, unreadable, implausible or in the future.
+    Unusable,
+}
+
+/// All that looks. Holds a read-only connection and sends no mutating command, whatever is asked.
+///
+/// *Properties.* Every answer is about exactly the records of the query's selection; the stored tenant, subjects and
+/// keys are compared as bytes, without folding and without type coercion. An error is never an empty answer: a
+/// store that cannot see says so.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// What this store can do. Asks nobody.
+    fn capability(&self) -> Capability;
+
+    /// Who the store says it is; proves that it can be reached.
+    async fn identity(&self) -> Result<Identity, StoreError>;
+
+    /// What stands between the placement and its enforcement: table, columns and their types, indexes, foreign
+    /// keys, cascades and triggers. Fatal findings make `plan` and `enforce` stop with exit code 2.
+    async fn inspect(&self, placement: &Placement) -> Result<Vec<Finding>, StoreError>;
+
+    /// Counts the selection per tenant, with oldest and newest usable event time.
+    async fn survey(&self, query: &Query) -> Result<Survey, StoreError>;
+
+    /// Counts all records of the placement, but stops counting at `at_most`.
+    async fn population(&self, placement: &Placement, at_most: u64) -> Result<u64, StoreError>;
+
+    /// One record by its key, as typed by a person (`explain`); for a table without key, `COLUMN=VALUE` pairs.
+    /// More than one match is an error of kind [`ErrorKind::Ambiguous`].
+    async fn look(&self, query: &Query, key: &[String]) -> Result<Option<Seen>, StoreError>;
+
+    /// The next batch of the selection after a position, in key order; `None` when there is no more.
+    /// With naming columns the batch is a list and carries the locators of each row.
+    async fn find(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+        naming: NamingColumns<'_>,
+    ) -> Result<Option<Found>, StoreError>;
+
+    /// What is still there of a batch, read where a restore would read, on a connection that did not erase.
+    async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError>;
+
+    /// How many rows of the placement (of any tenant, due or not) name each of these locators in `column`.
+    /// Locators that nobody names are left out. Stores whose records name nothing answer with an error.
+    async fn naming_rows(
+        &self,
+        placement: &Placement,
+        column: &str,
+        locators: &[String],
+    ) -> Result<BTreeMap<String, u64>, StoreError>;
+}
+
+/// All that changes.
+///
+/// *Properties.* Idempotent: erasing a batch twice leaves the same, and the second answer counts *already absent*.
+/// The query's whole predicate is repeated in the erasing statement, so a record that changed in between survives
+/// and is counted as changed. A partial batch is normal: each record that is left is accounted for. Erasing is
+/// committed when the call returns. An error says whether to try again.
+#[async_trait]
+pub trait Store: Reader {
+    /// Leaves the marker by which this store proves later that it is the one meant. Fails where there is one already.
+    async fn mark(&self, ledger_id: &str, store: &StoreId) -> Result<(), StoreError>;
+
+    /// Erases a batch.
+    async fn erase(&self, query: &Query, batch: &Batch, method: Method) -> Result<Erased, StoreError>;
+
+    /// Rebuilds what the store still keeps of erased bytes, and checks that it had effect. Once per run, after all
+    /// batches with [`Method::Zero`]. Live records are untouched.
+    async fn scrub(&self, placement: &Placement) -> Result<Scrubbed, StoreError>;
+}
+
+/// What kind of trouble a store is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It cannot be reached, opened or read.
+    Unreachable,
+    /// A table, column, key or field that the policy names is not there or is of the wrong type (exit 2).
+    Schema,
+    /// It is not the store that it should be (exit 3).
+    Identity,
+    /// It refused: permission, constraint, read-only.
+    Refused,
+    /// The question matches several records.
+    Ambiguous,
+    /// A query that names a subject without its value, a tenant where none can be told: a bug, and nothing is done.
+    Unresolved,
+}
+
+/// Whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// No.
+    Never,
+    /// Yes, after a pause.
+    Later,
+    /// It was tried again as often as is sensible.
+    Exhausted,
+}
+
+/// What went wrong in a store. The text holds no value of a subject.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation} in store `{store}`: {message}")]
+pub struct StoreError {
+    /// What kind of trouble.
+    pub kind: ErrorKind,
+    /// Whether trying again can help.
+    pub retry: Retry,
+    /// What was being done, as a verb: `count records`.
+    pub operation: &'static str,
+    /// Where.
+    pub store: StoreId,
+    /// A lower-case fragment.
+    pub message: String,
+}
+
+/// A kind of store: how the configuration names it, what it can do, how it is opened.
+pub struct Kind {
+    /// The value of `kind` in a `[stores.NAME]` stanza.
+    pub name: &'static str,
+    /// What stores of this kind can do, for validation without opening one.
+    pub capability: fn() -> Capability,
+}
+
+/// The table of kinds that this build can open, one line each.
+pub const KINDS: [Kind; 3] = [
+    Kind { name: "memory", capability: memory::capability },
+    Kind { name: "sqlite", capability: sqlite::capability },
+    Kind { name: "files", capability: files::capability },
+];
+
+/// Opens a store for looking only.
+///
+/// # Errors
+/// Where the store cannot be opened, does not exist, or is of a kind that this build does not open.
+pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn Reader>, StoreError> {
+    match config {
+        StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteReader::open(id, path).await?)),
+        StoreConfig::Files { path } => Ok(Arc::new(files::FilesReader::open(id, path)?)),
+        other @ (StoreConfig::Mysql { .. }
+        | StoreConfig::Redis { .. }
+        | StoreConfig::S3 { .. }
+        | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
+    }
+}
+
+/// Opens a store for erasing.
+///
+/// # Errors
+/// As [`open_reader`].
+pub async fn open_store(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
+    match config {
+        StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteStore::open(id, path).await?)),
+        StoreConfig::Files { path } => Ok(Arc::new(files::FilesStore::open(id, path)?)),
+        other @ (StoreConfig::Mysql { .. }
+        | StoreConfig::Redis { .. }
+        | StoreConfig::S3 { .. }
+        | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
+    }
+}
+
+fn not_in_this_build(id: &StoreId, kind: &str) -> StoreError {
+    StoreError {
+        kind: ErrorKind::Schema,
+        retry: Retry::Never,
+        operation: "open",
+        store: id.clone(),
+        message: format!(
+            "stores of kind `{kind}` cannot be opened by this version; `memory`, `sqlite` and `files` can"
+        ),
+    }
+}
