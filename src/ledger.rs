@@ -490,6 +490,17 @@ pub trait Ledger: Send + Sync {
     ) -> Result<(), LedgerError>;
     /// Intents that no outcome followed. Call while holding the run's place.
     async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError>;
+    /// The plan of a run, as it was begun with.
+    async fn plan_of_run(&self, run: &RunId) -> Result<Plan, LedgerError>;
+    /// Steps of ended runs whose batches have outcomes but which have none of their own: the process died in between.
+    /// Counts are those of their finished batches.
+    async fn unsettled(&self) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError>;
+    /// A scrub of the placement is owed until [`Ledger::scrub_paid`]; recorded before the first batch that needs it.
+    async fn owe_scrub(&self, placement: &PlacementId) -> Result<(), LedgerError>;
+    /// The scrub reached its level and is owed no longer.
+    async fn scrub_paid(&self, placement: &PlacementId) -> Result<(), LedgerError>;
+    /// Placements whose scrub is owed.
+    async fn scrubs_owed(&self) -> Result<Vec<PlacementId>, LedgerError>;
     /// The outcome of a step, its erased scope and its audit entry (one per tenant) are durable.
     async fn record_outcome(&self, outcome: &StepOutcome, now: DateTime<Utc>) -> Result<(), LedgerError>;
     /// Outcomes of a run, in order.

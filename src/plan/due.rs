@@ -26,6 +26,8 @@ pub fn instant_of(_local: NaiveDateTime, _zone: Tz) -> DateTime<Utc> {
 pub fn end_of_day(_date: NaiveDate, _zone: Tz) -> DateTime<Utc> {
     unimplemented!()
 }
+/// A deadline less a rotation. (being built)
+pub fn lead_deadline(_deadline: DateTime<Utc>, _rotation: Period, _zone: Tz) -> DateTime<Utc> { unimplemented!() }
 /// A span of local times, half open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalInterval {
