@@ -224,9 +224,7 @@ impl Store for FilesStore {
         match medium {
             Medium::InPlace => {}
             Medium::InPlaceUnlessShared => residual.push(stays("blocks shared with another file (reflink)")),
-            Medium::Elsewhere => {
-                residual.push(stays("earlier blocks on a copy-on-write or unknown file system"))
-            }
+            Medium::Elsewhere => residual.push(stays("earlier blocks on a copying or unknown file system")),
         }
         Ok(Scrubbed { level: medium.zero_level(), residual })
     }
