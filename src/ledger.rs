@@ -1,7 +1,9 @@
 //! The ledger: what was asked, ordered, decided and done, and nothing that a store holds.
 //! It owns the trait [`Ledger`] and its row types; `sqlite` is the embedded default. It makes no policy decision.
 
-pub mod seal;
+mod entry;
+mod seal;
+mod shown;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -28,13 +30,14 @@ pub struct Head {
 }
 
 /// What someone asks to have erased, as given on the command line or over HTTP.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewRequest {
     /// Whose data.
     pub tenant: TenantId,
     /// Exactly one of: subjects (kind, value), categories, everything (both empty and `everything`).
     pub scope: NewScope,
-    /// Start of its clock.
+    /// Start of its clock. The `now` of the call where the caller was told none: then it does not count when two
+    /// requests with the same idempotency key are compared.
     pub received_at: DateTime<Utc>,
     /// By when the last placement is gone; computed by the caller from the policies.
     pub deadline: DateTime<Utc>,
@@ -49,7 +52,7 @@ pub struct NewRequest {
 }
 
 /// What a new request or hold names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum NewScope {
     /// All data of the tenant.
     Everything,
@@ -145,7 +148,7 @@ pub enum TenantState {
 }
 
 /// A lawful order, as asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewHold {
     /// Whose data.
     pub tenant: TenantId,
@@ -235,7 +238,7 @@ pub struct Stop {
 }
 
 /// What is about to be erased: durable before a store is touched.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Intent {
     /// The run.
     pub run_id: RunId,
@@ -274,7 +277,7 @@ pub struct BatchGuard {
 }
 
 /// An intent that no outcome followed: the process died in between.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OpenIntent {
     /// The intent's number.
     pub number: u64,
