@@ -267,6 +267,30 @@ impl Ledger for SqliteLedger {
         batches::open(self).await
     }
 
+    async fn extend_run(&self, run: &RunId, plan: &Plan, now: DateTime<Utc>) -> Result<(), LedgerError> {
+        runs::extend(self, run, plan, now).await
+    }
+
+    async fn step_of_run(&self, run: &RunId, step: &StepId) -> Result<Step, LedgerError> {
+        runs::step_of(self, run, step).await
+    }
+
+    async fn unsettled(&self) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError> {
+        outcomes::unsettled(self).await
+    }
+
+    async fn owe_scrub(&self, placement: &PlacementId) -> Result<(), LedgerError> {
+        outcomes::owe_scrub(self, placement).await
+    }
+
+    async fn scrub_paid(&self, placement: &PlacementId) -> Result<(), LedgerError> {
+        outcomes::scrub_paid(self, placement).await
+    }
+
+    async fn scrubs_owed(&self) -> Result<Vec<PlacementId>, LedgerError> {
+        outcomes::scrubs_owed(self).await
+    }
+
     async fn record_outcome(&self, outcome: &StepOutcome, now: DateTime<Utc>) -> Result<(), LedgerError> {
         outcomes::record(self, outcome, now).await
     }
