@@ -34,9 +34,9 @@ use super::{
 };
 use crate::facts::LedgerFacts;
 use crate::id::{
-    Category, EntitlementId, HoldId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
+    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
 };
-use crate::plan::{CountsByTenant, Plan, SubjectOrigin};
+use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
 /// A ledger in a SQLite file.
 pub struct SqliteLedger {
