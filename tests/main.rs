@@ -1,1 +1,4 @@
 //! The one integration-test binary: one link instead of ten.
+
+mod cli;
+mod tidy;
