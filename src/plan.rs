@@ -2,11 +2,13 @@
 //! It owns the types and [`plan`]; `due` does the calendar, `decide` the order of precedence, `review` reads it a
 //! second time. Pure: no I/O, no clock, no randomness; planning the same facts twice gives the same bytes.
 
+pub mod cover;
 pub mod decide;
 pub mod due;
 pub mod fate;
 pub mod render;
 pub mod review;
+pub mod text;
 
 use std::collections::BTreeMap;
 

@@ -9,3 +9,6 @@
 mod harness;
 mod ledger;
 mod time;
+
+mod cli;
+mod tidy;
