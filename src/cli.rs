@@ -185,7 +185,7 @@ pub async fn run(invocation: Invocation) -> u8 {
     let Cli { config, json, verb } = invocation.0;
     let operation = verb.operation();
     let answer = match output::start_logging() {
-        Ok(()) => answer(verb, Context::new(config, Clock::System)).await,
+        Ok(()) => answer(verb, Context::new(config, json, Clock::System)).await,
         Err(failure) => Err(failure),
     };
     output::deliver(answer.map_err(|failure| failure.during(operation)), json)
@@ -213,7 +213,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Audit(verb) => audit::answer(&context, verb).await,
         Verb::Certificate(args) => certificate::certificate(&context, args).await,
         Verb::Schema { which } => schema::schema(which),
-        Verb::Demo { dir } => demo::run(dir).await,
+        Verb::Demo { dir } => demo::demo(&context, dir).await,
         Verb::Completions { shell } => Ok(complete::completions(shell, Cli::command())),
         Verb::Man { verb } => complete::man(&verb, Cli::command()),
     }

@@ -1,8 +1,8 @@
 //! `enforce`: one run, of what is due now, of a plan in a file, or of a refused plan that is approved.
 //! It shows progress and shapes the report; what may be erased is decided elsewhere.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -59,7 +59,7 @@ pub(super) async fn enforce(context: &Context, args: EnforceArgs) -> Result<Answ
 
 fn order_of(args: EnforceArgs, now: DateTime<Utc>) -> Result<Order, Failure> {
     match (args.plan, args.approve) {
-        (Some(file), _) => Ok(Order::File(read_plan(&file)?)),
+        (Some(file), _) => Ok(Order::File(Box::new(read_plan(&file)?))),
         (None, Some(id)) => Ok(Order::Approve(PlanId::new(values::words("--approve", &id)?))),
         (None, None) => {
             let at = args.at.unwrap_or(now);
@@ -93,11 +93,11 @@ fn read_plan(file: &Path) -> Result<Plan, Failure> {
 
 /// Progress by placement: bars on a terminal, lines in the log otherwise.
 #[derive(Default)]
-struct Bars(RefCell<BTreeMap<PlacementId, Option<ProgressBar>>>);
+struct Bars(Mutex<BTreeMap<PlacementId, Option<ProgressBar>>>);
 
 impl Bars {
     fn show(&self, progress: &Progress) {
-        let mut bars = self.0.borrow_mut();
+        let Ok(mut bars) = self.0.lock() else { return };
         let known = bars
             .entry(progress.placement.clone())
             .or_insert_with(|| bar(progress.placement.as_str(), progress.of));
@@ -113,7 +113,8 @@ impl Bars {
     }
 
     fn clear(&self) {
-        for bar in self.0.borrow().values().flatten() {
+        let Ok(bars) = self.0.lock() else { return };
+        for bar in bars.values().flatten() {
             bar.finish_and_clear();
         }
     }

@@ -105,6 +105,13 @@ impl From<Violations> for Trouble {
 
 impl From<AuditError> for Trouble {
     fn from(error: AuditError) -> Self {
-        error.trouble()
+        let text = error.to_string();
+        match error {
+            AuditError::Ledger(ledger) => Self::from(ledger),
+            AuditError::Files { .. } => Self::Unreachable(text),
+            AuditError::Usage(_) => Self::Schema(text),
+            AuditError::Refused(_) => Self::Doubt(text),
+            AuditError::Damaged(_) => Self::Damaged(text),
+        }
     }
 }
