@@ -12,3 +12,5 @@ mod time;
 
 mod cli;
 mod tidy;
+
+mod bad_policies;
