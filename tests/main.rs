@@ -14,3 +14,5 @@ mod cli;
 mod tidy;
 
 mod bad_policies;
+
+mod sqlite_store;
