@@ -16,3 +16,5 @@ mod tidy;
 mod bad_policies;
 
 mod sqlite_store;
+
+mod conformance;
