@@ -1,1 +1,3 @@
 //! The one integration-test binary: one link instead of ten.
+
+mod audit;
