@@ -18,3 +18,5 @@ mod bad_policies;
 mod sqlite_store;
 
 mod conformance;
+
+mod audit;
