@@ -1,1 +1,4 @@
 //! (being built)
+pub mod checkpoint;
+pub mod entry;
+pub mod merkle;

@@ -5,6 +5,7 @@
 pub mod cover;
 pub mod decide;
 pub mod due;
+pub mod fate;
 pub mod render;
 pub mod review;
 pub mod text;
@@ -18,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::id::{Category, Fingerprint, HoldId, PlacementId, PlanId, RequestId, StepId, StoreId, TenantId};
 use crate::policy::{Level, Method};
 
-pub use decide::{plan, selections};
+pub use decide::{Group, PlanError, groups, plan};
 
 /// A span of event times, half open: `from <= t < to`. Ticks are nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +267,9 @@ pub struct Kept {
     /// The hold, for [`Reason::Hold`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hold_id: Option<HoldId>,
+    /// The request that would erase it but for the hold.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_id: Option<RequestId>,
 }
 
 /// Steps of one category and store that may not run without approval.

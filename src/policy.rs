@@ -53,7 +53,29 @@ pub enum Level {
     MediaCleared,
 }
 
+impl Level {
+    /// The word in policies, JSON and the audit log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Overwritten => "overwritten",
+            Self::Scrubbed => "scrubbed",
+            Self::Verified => "verified",
+            Self::MediaCleared => "media-cleared",
+        }
+    }
+}
+
 impl Method {
+    /// The word in policies, JSON and the audit log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::OverwriteThenDelete => "overwrite-then-delete",
+            Self::Zero => "zero",
+        }
+    }
+
     /// The level that this method must reach.
     pub fn level(self) -> Level {
         match self {
@@ -198,6 +220,19 @@ pub enum SubjectFormat {
     E164,
     /// Digits only.
     Digits,
+}
+
+impl SubjectFormat {
+    /// How a value that a person gave is written where this format holds. `+65 9123-4567` is `+6591234567` in
+    /// [`SubjectFormat::E164`] and `6591234567` in [`SubjectFormat::Digits`].
+    pub fn write(self, value: &str) -> String {
+        let digits = || value.chars().filter(char::is_ascii_digit).collect::<String>();
+        match self {
+            Self::AsIs => value.to_owned(),
+            Self::E164 => format!("+{}", digits()),
+            Self::Digits => digits(),
+        }
+    }
 }
 
 /// Where a record names subjects of one kind.

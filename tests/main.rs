@@ -1,4 +1,5 @@
 //! The one integration-test binary: one link instead of ten.
 
 mod cli;
+mod ledger;
 mod tidy;
