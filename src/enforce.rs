@@ -98,6 +98,7 @@ pub async fn run_on(
     let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
     if !moved.is_empty() && run.stop.is_none() {
         let again = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
+        ledger.extend_run(&run.row.run_id, again.plan(), world.clock.now()).await?;
         run.carry_out(&again, Some((&moved, matches!(order, Order::Now { .. })))).await?;
         if !run.moved.is_empty() {
             run.failures.push("something changed twice while the run was under way; run it again".to_owned());
@@ -258,7 +259,8 @@ impl<'a> Run<'a> {
                 })
             })
         };
-        let allowed: Vec<&Step> = reviewed.allowed().filter(|step| replaces(step)).collect();
+        let is_new = |step: &&Step| self.drafts.iter().all(|draft| draft.step.step_id != step.step_id);
+        let allowed: Vec<&Step> = reviewed.allowed().filter(|step| replaces(step)).filter(is_new).collect();
         for rows in allowed.iter().filter(|step| step.found_by.is_none()) {
             if self.stop.is_some() {
                 return Ok(());

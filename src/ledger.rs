@@ -17,7 +17,7 @@ use crate::id::{
     Category, EntitlementId, Fingerprint, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId,
     SubjectKey, TenantId,
 };
-use crate::plan::{CountsByTenant, NamedSubject, Plan, Residual, SubjectOrigin};
+use crate::plan::{CountsByTenant, NamedSubject, Plan, Residual, Step, SubjectOrigin};
 use crate::policy::Level;
 
 /// The head of the audit log: how many entries, and the root over them (RFC 6962, hex).
@@ -493,8 +493,10 @@ pub trait Ledger: Send + Sync {
     ) -> Result<(), LedgerError>;
     /// Intents that no outcome followed. Call while holding the run's place.
     async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError>;
-    /// The plan of a run, as it was begun with.
-    async fn plan_of_run(&self, run: &RunId) -> Result<Plan, LedgerError>;
+    /// The plan that a run made while it was under way is durable too.
+    async fn extend_run(&self, run: &RunId, plan: &Plan, now: DateTime<Utc>) -> Result<(), LedgerError>;
+    /// A step of any plan of a run.
+    async fn step_of_run(&self, run: &RunId, step: &StepId) -> Result<Step, LedgerError>;
     /// Steps of ended runs whose batches have outcomes but which have none of their own: the process died in between.
     /// Counts are those of their finished batches.
     async fn unsettled(&self) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError>;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::step::Draft;
 use crate::gather::{self, Readers, Trouble, World};
 use crate::ledger::{Ledger, OpenIntent};
-use crate::plan::{CountsByTenant, Plan};
+use crate::plan::CountsByTenant;
 use crate::policy::Method;
 use crate::stores::{Batch, StillThere};
 
@@ -16,17 +16,15 @@ pub(super) async fn recover(world: &World, ledger: &dyn Ledger) -> Result<(), Tr
     if !open.is_empty() {
         let readers = Readers::open(world).await?;
         for intent in open {
-            let plan = ledger.plan_of_run(&intent.run_id).await?;
-            let counts = ask(world, ledger, &readers, &plan, &intent).await?;
+            let counts = ask(world, ledger, &readers, &intent).await?;
             ledger.finish_batch(intent.number, &counts, world.clock.now()).await?;
         }
     }
     let owed: BTreeSet<_> = ledger.scrubs_owed().await?.into_iter().collect();
     for (run, step_id, counts) in ledger.unsettled().await? {
-        let plan = ledger.plan_of_run(&run).await?;
-        let Some(step) = plan.step(&step_id) else { continue };
+        let step = ledger.step_of_run(&run, &step_id).await?;
         let Some((_, placement)) = world.policies.placement(&step.placement) else { continue };
-        let mut draft = Draft::new(step, placement, world.clock.now());
+        let mut draft = Draft::new(&step, placement, world.clock.now());
         draft.take(&counts, world.clock.now());
         // The level of a step that died before its scrub is the lowest; the scrub is still owed and comes later.
         let reached = if step.method == Method::Zero && owed.contains(&step.placement) {
@@ -46,12 +44,9 @@ async fn ask(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
-    plan: &Plan,
     intent: &OpenIntent,
 ) -> Result<CountsByTenant, Trouble> {
-    let step = plan.step(&intent.step_id).ok_or_else(|| {
-        Trouble::Doubt(format!("an intent of run `{}` belongs to no step of its plan", intent.run_id))
-    })?;
+    let step = ledger.step_of_run(&intent.run_id, &intent.step_id).await?;
     let batch: Batch = serde_json::from_str(&intent.batch)
         .map_err(|_| Trouble::Doubt(format!("an intent of run `{}` cannot be read", intent.run_id)))?;
     let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;

@@ -34,9 +34,9 @@ use super::{
 };
 use crate::facts::LedgerFacts;
 use crate::id::{
-    Category, EntitlementId, HoldId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
+    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
 };
-use crate::plan::{CountsByTenant, Plan, SubjectOrigin};
+use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
 /// A ledger in a SQLite file.
 pub struct SqliteLedger {
@@ -265,6 +265,30 @@ impl Ledger for SqliteLedger {
 
     async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError> {
         batches::open(self).await
+    }
+
+    async fn extend_run(&self, run: &RunId, plan: &Plan, now: DateTime<Utc>) -> Result<(), LedgerError> {
+        runs::extend(self, run, plan, now).await
+    }
+
+    async fn step_of_run(&self, run: &RunId, step: &StepId) -> Result<Step, LedgerError> {
+        runs::step_of(self, run, step).await
+    }
+
+    async fn unsettled(&self) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError> {
+        outcomes::unsettled(self).await
+    }
+
+    async fn owe_scrub(&self, placement: &PlacementId) -> Result<(), LedgerError> {
+        outcomes::owe_scrub(self, placement).await
+    }
+
+    async fn scrub_paid(&self, placement: &PlacementId) -> Result<(), LedgerError> {
+        outcomes::scrub_paid(self, placement).await
+    }
+
+    async fn scrubs_owed(&self) -> Result<Vec<PlacementId>, LedgerError> {
+        outcomes::scrubs_owed(self).await
     }
 
     async fn record_outcome(&self, outcome: &StepOutcome, now: DateTime<Utc>) -> Result<(), LedgerError> {

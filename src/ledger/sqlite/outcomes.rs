@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::SqliteLedger;
 use super::write::{During, Writing, get, get_instant, get_json, micros, to_json};
-use crate::id::{RequestId, RunId, StoreId, TenantId};
+use crate::id::{PlacementId, RequestId, RunId, StepId, StoreId, TenantId};
 use crate::ledger::entry::{at, words};
 use crate::ledger::{LedgerError, StepOutcome};
-use crate::plan::Counts;
+use crate::plan::{Counts, CountsByTenant};
 
 /// Records what came of a step: the outcome, what was erased, one entry per tenant.
 pub(super) async fn record(
@@ -105,6 +105,66 @@ pub(super) async fn mark(
     }
     write.append("store-marked", json!({"store": store}), now).await?;
     write.commit().await
+}
+
+/// Steps that have batches with outcomes but no outcome of their own, with the sum of those batches.
+pub(super) async fn unsettled(
+    ledger: &SqliteLedger,
+) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT run_id, step_id, counts FROM intent WHERE counts IS NOT NULL AND NOT EXISTS (
+             SELECT 1 FROM outcome WHERE outcome.run_id = intent.run_id AND outcome.step_id = intent.step_id)
+         ORDER BY run_id, step_id",
+    )
+    .fetch_all(&ledger.readers)
+    .await
+    .during("read unsettled steps")?;
+    let mut steps: Vec<(RunId, StepId, CountsByTenant)> = Vec::new();
+    for row in &rows {
+        let run = RunId::new(get::<String>(row, "run_id")?);
+        let step = StepId::new(get::<String>(row, "step_id")?);
+        let counts: CountsByTenant = get_json(row, "counts")?;
+        if steps.last().is_none_or(|(last_run, last_step, _)| *last_run != run || *last_step != step) {
+            steps.push((run, step, CountsByTenant::new()));
+        }
+        if let Some((_, _, sum)) = steps.last_mut() {
+            for (tenant, more) in &counts {
+                sum.entry(tenant.clone()).or_default().add(more);
+            }
+        }
+    }
+    Ok(steps)
+}
+
+/// Records that a scrub of the placement is owed.
+pub(super) async fn owe_scrub(ledger: &SqliteLedger, placement: &PlacementId) -> Result<(), LedgerError> {
+    let mut write = ledger.write("record that a scrub is owed").await?;
+    sqlx::query("INSERT INTO scrub_owed (placement) VALUES (?) ON CONFLICT DO NOTHING")
+        .bind(placement.as_str())
+        .execute(write.connection())
+        .await
+        .during("record that a scrub is owed")?;
+    write.commit().await
+}
+
+/// Records that it is owed no longer.
+pub(super) async fn scrub_paid(ledger: &SqliteLedger, placement: &PlacementId) -> Result<(), LedgerError> {
+    let mut write = ledger.write("record a scrub").await?;
+    sqlx::query("DELETE FROM scrub_owed WHERE placement = ?")
+        .bind(placement.as_str())
+        .execute(write.connection())
+        .await
+        .during("record a scrub")?;
+    write.commit().await
+}
+
+/// Placements whose scrub is owed, by name.
+pub(super) async fn scrubs_owed(ledger: &SqliteLedger) -> Result<Vec<PlacementId>, LedgerError> {
+    let names: Vec<String> = sqlx::query_scalar("SELECT placement FROM scrub_owed ORDER BY placement")
+        .fetch_all(&ledger.readers)
+        .await
+        .during("read owed scrubs")?;
+    Ok(names.into_iter().map(PlacementId::new).collect())
 }
 
 /// Remembers the scope that was erased.

@@ -9,11 +9,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::SqliteLedger;
-use super::write::{During, Writing, from_json, get, get_instant, get_instant_if_any, micros, to_json};
+use super::write::{During, Writing, from_json, get, get_instant, get_instant_if_any, get_json, micros, to_json};
 use crate::id::{Category, PlanId, RunId, StepId};
 use crate::ledger::entry::{at, words};
 use crate::ledger::{LedgerError, RunRow, Stop};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 
 /// Records that the run has begun. Runs that are still marked as running are interrupted ones: the caller holds the
 /// run's place.
@@ -91,6 +91,43 @@ pub(super) async fn end(
     write.destroy_key(id.as_str()).await?;
     write.append("run-ended", json!({"run_id": id, "status": status}), now).await?;
     write.commit().await
+}
+
+/// Records a plan that the run made while it was under way.
+pub(super) async fn extend(
+    ledger: &SqliteLedger,
+    id: &RunId,
+    plan: &Plan,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let mut write = ledger.write("record a run's plan").await?;
+    keep_plan(&mut write, plan, now).await?;
+    sqlx::query("INSERT INTO run_plan (run_id, plan_id) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(id.as_str())
+        .bind(plan.plan_id.as_str())
+        .execute(write.connection())
+        .await
+        .during("record a run's plan")?;
+    write.commit().await
+}
+
+/// A step of the plan that a run was begun with, or of one that it made under way.
+pub(super) async fn step_of(ledger: &SqliteLedger, id: &RunId, step: &StepId) -> Result<Step, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT body FROM plan WHERE plan_id IN (
+             SELECT plan_id FROM run WHERE run_id = ?1 UNION SELECT plan_id FROM run_plan WHERE run_id = ?1)",
+    )
+    .bind(id.as_str())
+    .fetch_all(&ledger.readers)
+    .await
+    .during("read a run's plans")?;
+    for row in &rows {
+        let plan: Plan = get_json(row, "body")?;
+        if let Some(found) = plan.step(step) {
+            return Ok(found.clone());
+        }
+    }
+    Err(LedgerError::Unknown { what: "step", id: step.as_str().to_owned() })
 }
 
 /// Runs, latest first.
