@@ -12,3 +12,5 @@ mod tidy;
 mod harness;
 mod ledger;
 mod time;
+
+mod audit;
