@@ -14,3 +14,5 @@ mod ledger;
 mod time;
 
 mod audit;
+mod cli;
+mod tidy;
