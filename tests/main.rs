@@ -6,10 +6,14 @@
     reason = "a test that cannot go on fails, also in its helpers"
 )]
 
+mod cli;
+mod ledger;
+mod tidy;
 mod harness;
 mod ledger;
 mod time;
 
+mod audit;
 mod cli;
 mod tidy;
 
