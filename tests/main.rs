@@ -6,21 +6,11 @@
     reason = "a test that cannot go on fails, also in its helpers"
 )]
 
-mod cli;
-mod ledger;
-mod tidy;
-mod harness;
-mod ledger;
-mod time;
-
 mod audit;
-mod cli;
-mod tidy;
-
 mod bad_policies;
-
-mod sqlite_store;
-
+mod cli;
 mod conformance;
-
-mod audit;
+mod harness;
+mod sqlite_store;
+mod tidy;
+mod time;
