@@ -115,8 +115,8 @@ enum Verb {
     #[command(about = "Build a small contact center on SQLite and files, and walk through the main job")]
     Demo {
         /// Where to build it.
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
+        #[arg(long, value_name = "DIR", default_value = "retentiond-demo")]
+        dir: PathBuf,
     },
     /// Print completions for a shell.
     Completions {
@@ -149,7 +149,7 @@ impl Verb {
             Self::Audit(verb) => verb.operation(),
             Self::Certificate(_) => "make the certificate",
             Self::Schema { .. } => "print the schema",
-            Self::Demo { .. } => "build the demo",
+            Self::Demo { .. } => "run the demo",
             Self::Completions { .. } => "print completions",
             Self::Man { .. } => "print the manual page",
         }
@@ -213,8 +213,14 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Audit(verb) => audit::answer(&context, verb).await,
         Verb::Certificate(args) => certificate::certificate(&context, args).await,
         Verb::Schema { which } => schema::schema(which),
-        Verb::Demo { dir } => demo::run(dir).await,
+        Verb::Demo { dir } => demonstrate(&context, &dir).await,
         Verb::Completions { shell } => Ok(complete::completions(shell, Cli::command())),
         Verb::Man { verb } => complete::man(&verb, Cli::command()),
     }
+}
+
+async fn demonstrate(context: &Context, dir: &std::path::Path) -> Result<Answer, Failure> {
+    let told = demo::run(dir, context.now).await;
+    told.map_err(|error| Failure::unmet(error.to_string()))?;
+    Ok(Answer::raw(Vec::new()))
 }

@@ -7,12 +7,6 @@
 )]
 
 mod cli;
-mod ledger;
-mod tidy;
 mod harness;
-mod ledger;
-mod time;
-
-mod audit;
-mod cli;
 mod tidy;
+mod time;

@@ -105,6 +105,12 @@ impl From<Violations> for Trouble {
 
 impl From<AuditError> for Trouble {
     fn from(error: AuditError) -> Self {
-        error.trouble()
+        match error {
+            AuditError::Ledger(error) => error.into(),
+            AuditError::Files { .. } => Self::Unreachable(error.to_string()),
+            AuditError::Usage(why) => Self::Schema(why),
+            AuditError::Refused(why) => Self::Doubt(why),
+            AuditError::Damaged(_) => Self::Damaged(error.to_string()),
+        }
     }
 }

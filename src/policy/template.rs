@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn tenant(name: &str) -> TenantId {
-        TenantId::new(name)
+        TenantId::observed(name).unwrap()
     }
 
     #[test]
