@@ -115,8 +115,8 @@ enum Verb {
     #[command(about = "Build a small contact center on SQLite and files, and walk through the main job")]
     Demo {
         /// Where to build it.
-        #[arg(long, value_name = "DIR", default_value = "retentiond-demo")]
-        dir: PathBuf,
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
     /// Print completions for a shell.
     Completions {
@@ -185,7 +185,7 @@ pub async fn run(invocation: Invocation) -> u8 {
     let Cli { config, json, verb } = invocation.0;
     let operation = verb.operation();
     let answer = match output::start_logging() {
-        Ok(()) => answer(verb, Context::new(config, Clock::System)).await,
+        Ok(()) => answer(verb, Context::new(config, json, Clock::System)).await,
         Err(failure) => Err(failure),
     };
     output::deliver(answer.map_err(|failure| failure.during(operation)), json)
@@ -213,14 +213,8 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Audit(verb) => audit::answer(&context, verb).await,
         Verb::Certificate(args) => certificate::certificate(&context, args).await,
         Verb::Schema { which } => schema::schema(which),
-        Verb::Demo { dir } => demonstrate(&context, &dir).await,
+        Verb::Demo { dir } => demo::demo(&context, dir).await,
         Verb::Completions { shell } => Ok(complete::completions(shell, Cli::command())),
         Verb::Man { verb } => complete::man(&verb, Cli::command()),
     }
-}
-
-async fn demonstrate(context: &Context, dir: &std::path::Path) -> Result<Answer, Failure> {
-    let told = demo::run(dir, context.now).await;
-    told.map_err(|error| Failure::unmet(error.to_string()))?;
-    Ok(Answer::raw(Vec::new()))
 }

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::audit;
-use crate::gather::{self, Readers, Trouble, World};
+use crate::gather::{self, Readers};
 use crate::id::{PlacementId, PlanId, RunId, StepId, StoreId};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger, RunRow};
@@ -24,6 +24,7 @@ use crate::plan::review::{Approvals, ReviewedPlan, review};
 use crate::plan::{Plan, Refusal, Step, plan};
 use crate::stores::{self, Store};
 
+pub use crate::gather::{Trouble, World};
 pub use report::{PlacementReport, RunReport, RunStatus};
 
 /// How far a clock may be behind what the ledger has seen before nothing is erased any more: enough for ordinary

@@ -82,6 +82,10 @@ pub enum Batch {
         to: i64,
         /// How many records of each tenant matched when it was found.
         found: BTreeMap<TenantId, u64>,
+        /// How many rows each of these tenants had in the window then, matching or not: what is missing of them later
+        /// is gone, what is not has changed.
+        #[serde(default)]
+        rows: BTreeMap<TenantId, u64>,
     },
     /// Single records, in key order.
     List(Vec<Listed>),

@@ -6,7 +6,11 @@
     reason = "a test that cannot go on fails, also in its helpers"
 )]
 
+mod audit;
+mod bad_policies;
 mod cli;
+mod conformance;
 mod harness;
+mod sqlite_store;
 mod tidy;
 mod time;

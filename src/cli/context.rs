@@ -23,12 +23,14 @@ pub(super) struct Context {
     clock: Clock,
     /// The present instant.
     pub(super) now: DateTime<Utc>,
+    /// Whether the answer is JSON, so that nothing else goes to standard output.
+    pub(super) json: bool,
 }
 
 impl Context {
     /// A context at the clock's present instant.
-    pub(super) fn new(file: PathBuf, clock: Clock) -> Self {
-        Self { file, clock, now: clock.now() }
+    pub(super) fn new(file: PathBuf, json: bool, clock: Clock) -> Self {
+        Self { file, clock, now: clock.now(), json }
     }
 
     /// The configuration's path, as typed.

@@ -7,81 +7,98 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chrono::{DateTime, Duration, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use self::build::{FORGOTTEN, HELD};
+use super::context::Context;
+use super::output::{Answer, Failure};
 
 /// What can go wrong in a demo; a lower-case fragment after "failed to run the demo: ".
-pub type DemoError = Box<dyn std::error::Error>;
+type DemoError = Box<dyn std::error::Error>;
 
-/// Builds the contact center in `dir` (new or empty) and tells the story.
-///
-/// # Errors
-/// Where `dir` is not empty, a command cannot be run, or the story turns out not to be true.
-pub async fn run(dir: &Path, now: DateTime<Utc>) -> Result<(), DemoError> {
+/// Where the demo is built unless somebody says otherwise.
+const DEFAULT_DIR: &str = "retentiond-demo";
+
+/// Builds the contact center and tells the story; to standard error where the answer is JSON.
+pub(super) async fn demo(context: &Context, dir: Option<PathBuf>) -> Result<Answer, Failure> {
+    let dir = dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR));
+    let voice = if context.json { Voice::Aside } else { Voice::Aloud };
+    run(&dir, context.now, voice).await.map_err(|error| Failure::unmet(format!("failed to run the demo: {error}")))?;
+    Answer::new(&json!({"dir": dir, "ok": true}), "")
+}
+
+/// Where the story is told.
+#[derive(Clone, Copy)]
+enum Voice {
+    Aloud,
+    Aside,
+}
+
+async fn run(dir: &Path, now: DateTime<Utc>, voice: Voice) -> Result<(), DemoError> {
     if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
         return Err(format!("`{}` is not empty; choose another folder with --dir", dir.display()).into());
     }
     std::fs::create_dir_all(dir)?;
-    let story = Story { dir: dir.canonicalize()?, program: std::env::current_exe()? };
-    say("A contact center in one folder");
-    tell("Three tenants (acme, beta, gamma), five categories: agents, calls with recordings, service records with");
-    tell("voicemail, configuration and logs, in two SQLite files and a folder of objects. The backup rotates by itself.");
+    let story = Story { dir: dir.canonicalize()?, program: std::env::current_exe()?, voice };
+    story.say("A contact center in one folder");
+    story.tell("Three tenants (acme, beta, gamma), five categories: agents, calls with recordings, service records with");
+    story.tell("voicemail, configuration and logs, in two SQLite files and a folder of objects. The backup rotates by itself.");
     build::build(&story.dir, now).await?;
-    tell(&format!("Built in {}. Every command below is one that an operator types there.", story.dir.display()));
+    story.tell(&format!("Built in {}. Every command below is one that an operator types there.", story.dir.display()));
     story.look_around()?;
     story.age().await?;
     story.request().await?;
     story.termination(now).await?;
     story.release().await?;
     story.tampering()?;
-    say("That was the main job");
-    tell("Nothing was erased early, every kept record says why, and each erasure was looked for again.");
-    tell(&format!("The folder stays for you to play with: cd {} && retentiond status", story.dir.display()));
+    story.say("That was the main job");
+    story.tell("Nothing was erased early, every kept record says why, and each erasure was looked for again.");
+    story.tell(&format!("The folder stays for you to play with: cd {} && retentiond status", story.dir.display()));
     Ok(())
 }
 
 struct Story {
     dir: PathBuf,
     program: PathBuf,
+    voice: Voice,
 }
 
 impl Story {
     fn look_around(&self) -> Result<(), DemoError> {
-        say("1. Do the policies fit the stores?");
+        self.say("1. Do the policies fit the stores?");
         self.show(&["check", "--online"], 0)?;
-        say("2. Lawful orders and longer storage come first");
-        tell("A court wants one caller's records of gamma kept. acme's analytics are on trial for longer storage.");
+        self.say("2. Lawful orders and longer storage come first");
+        self.tell("A court wants one caller's records of gamma kept. acme's analytics are on trial for longer storage.");
         self.show(&["hold", "place", "--tenant", "gamma", "--subject", &phone(HELD), "--authority", "court order 17"], 0)?;
         let name = "extended-storage";
         self.show(&["entitlement", "grant", name, "--tenant", "acme", "--category", "call-analytics"], 0)?;
-        say("3. What is due, and what is kept?");
-        tell("A plan changes nothing. Each kept group says why.");
+        self.say("3. What is due, and what is kept?");
+        self.tell("A plan changes nothing. Each kept group says why.");
         self.show(&["plan"], 0)?;
         Ok(())
     }
 
     async fn age(&self) -> Result<(), DemoError> {
-        say("4. Age: six calendar months, counted for every single record");
-        tell("A first backlog is larger than any ordinary day, so the limit on shares stops it and asks.");
+        self.say("4. Age: six calendar months, counted for every single record");
+        self.tell("A first backlog is larger than any ordinary day, so the limit on shares stops it and asks.");
         let refused = self.show(&["enforce"], 3)?;
         let plan = text(&refused, "/refusals/0/approve").or_else(|_| text(&refused, "/plan_id"))?;
         let held = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'gamma' AND caller = ?", HELD).await?;
         self.show(&["enforce", "--approve", &plan], 0)?;
         let plan = self.ask(&["plan"], 0)?;
         let age_left = plan["steps"].as_array().map_or(0, |steps| steps.iter().filter(|s| s["reason"] == "age").count());
-        claim(age_left == 0, "nothing that is over age is left to erase")?;
+        self.claim(age_left == 0, "nothing that is over age is left to erase")?;
         let kept = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'gamma' AND caller = ?", HELD).await?;
-        claim(kept == held && held > 0, &format!("all {held} calls of the held caller are still there"))?;
+        self.claim(kept == held && held > 0, &format!("all {held} calls of the held caller are still there"))?;
         let dangling = self.dangling().await?;
-        claim(dangling == 0, "no row names a recording that is gone, and no recording is left that no row names")
+        self.claim(dangling == 0, "no row names a recording that is gone, and no recording is left that no row names")
     }
 
     async fn request(&self) -> Result<(), DemoError> {
-        say("5. A person asks to be forgotten");
-        tell(&format!("{FORGOTTEN} called acme, beta and gamma; only acme is asked to forget."));
+        self.say("5. A person asks to be forgotten");
+        self.tell(&format!("{FORGOTTEN} called acme, beta and gamma; only acme is asked to forget."));
         let beta = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'beta' AND caller = ?", FORGOTTEN).await?;
         let args = ["request", "create", "--tenant", "acme", "--subject", &phone(FORGOTTEN)];
         let made = self.show(&args, 0)?;
@@ -90,42 +107,42 @@ impl Story {
         self.show(&["request", "show", &id], 0)?;
         self.show(&["certificate", &id], 0)?;
         let gone = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'acme' AND caller = ?", FORGOTTEN).await?;
-        claim(gone == 0, "no call record of acme names that number any more")?;
+        self.claim(gone == 0, "no call record of acme names that number any more")?;
         let after = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'beta' AND caller = ?", FORGOTTEN).await?;
-        claim(after == beta && beta > 0, &format!("beta's {beta} calls of the same number were not touched"))
+        self.claim(after == beta && beta > 0, &format!("beta's {beta} calls of the same number were not touched"))
     }
 
     async fn termination(&self, now: DateTime<Utc>) -> Result<(), DemoError> {
-        say("6. Termination: 15 days in which nothing may be touched, gone by day 30");
+        self.say("6. Termination: 15 days in which nothing may be touched, gone by day 30");
         self.show(&["tenant", "terminate", "beta"], 0)?;
-        tell("In the grace everything stays, age rules rest too:");
+        self.tell("In the grace everything stays, age rules rest too:");
         self.show(&["enforce"], 0)?;
         let there = self.count("SELECT count(*) FROM call_record WHERE tenant_id = ?", "beta").await?;
-        claim(there > 0, &format!("beta's {there} calls are all there"))?;
-        tell("What would be due in 16 days, as everything is known now?");
+        self.claim(there > 0, &format!("beta's {there} calls are all there"))?;
+        self.tell("What would be due in 16 days, as everything is known now?");
         let ahead = (now + Duration::days(16)).to_rfc3339();
         self.show(&["plan", "--at", &ahead], 0)?;
-        tell("beta comes back: the termination is cancelled. Weeks later it is found to have ended long ago after all.");
+        self.tell("beta comes back: the termination is cancelled. Weeks later it is found to have ended long ago after all.");
         self.show(&["tenant", "reinstate", "beta"], 0)?;
         let past = (now - Duration::days(20)).to_rfc3339();
         self.show(&["tenant", "terminate", "beta", "--at", &past], 0)?;
         self.show(&["enforce"], 0)?;
         let left = self.count("SELECT count(*) FROM call_record WHERE tenant_id = ?", "beta").await?;
         let other = self.count("SELECT count(*) FROM call_record WHERE tenant_id = ?", "acme").await?;
-        claim(left == 0, "nothing of beta is left in the call records")?;
-        claim(!self.has_files("beta")?, "no recording, voicemail or IVR audio of beta is left")?;
-        claim(other > 0, &format!("acme still has its {other} calls"))
+        self.claim(left == 0, "nothing of beta is left in the call records")?;
+        self.claim(!self.has_files("beta")?, "no recording, voicemail or IVR audio of beta is left")?;
+        self.claim(other > 0, &format!("acme still has its {other} calls"))
     }
 
     async fn release(&self) -> Result<(), DemoError> {
-        say("7. The hold is released: what was due is due at once");
+        self.say("7. The hold is released: what was due is due at once");
         let holds = self.ask(&["hold", "list"], 0)?;
         let hold = text(&holds, "/holds/0/hold_id")?;
         self.show(&["hold", "release", &hold], 0)?;
         self.show(&["enforce"], 0)?;
         let plan = self.ask(&["plan"], 0)?;
-        claim(plan["totals"]["erase"] == 0 && plan["totals"]["held"] == 0, "nothing is due and nothing is held")?;
-        tell("And if something looks wrong at 3 a.m.:");
+        self.claim(plan["totals"]["erase"] == 0 && plan["totals"]["held"] == 0, "nothing is due and nothing is held")?;
+        self.tell("And if something looks wrong at 3 a.m.:");
         self.show(&["stop", "--reason", "something looks wrong"], 0)?;
         self.show(&["enforce"], 3)?;
         self.show(&["go"], 0)?;
@@ -134,9 +151,9 @@ impl Story {
     }
 
     fn tampering(&self) -> Result<(), DemoError> {
-        say("8. The audit log: every decision and outcome, signed");
+        self.say("8. The audit log: every decision and outcome, signed");
         self.show(&["audit", "verify"], 0)?;
-        tell("Somebody edits history: one byte of one entry.");
+        self.tell("Somebody edits history: one byte of one entry.");
         let tile = first_file(&self.dir.join("audit/tile/entries"))?;
         let honest = std::fs::read(&tile)?;
         let mut edited = honest.clone();
@@ -146,30 +163,56 @@ impl Story {
         }
         std::fs::write(&tile, edited)?;
         self.show(&["audit", "verify"], 5)?;
-        tell("The byte is put back.");
+        self.tell("The byte is put back.");
         std::fs::write(&tile, honest)?;
         self.show(&["audit", "verify"], 0)?;
         Ok(())
     }
 
+    fn say(&self, title: &str) {
+        let bold = anstyle::Style::new().bold();
+        self.print(&format!("\n{bold}{title}{bold:#}"));
+    }
+
+    fn tell(&self, line: &str) {
+        self.print(&format!("  {line}"));
+    }
+
+    /// States something that the story claims, or ends the demo where it is not so.
+    fn claim(&self, holds: bool, what: &str) -> Result<(), DemoError> {
+        if !holds {
+            return Err(format!("the story is not true: {what}").into());
+        }
+        let green = anstyle::AnsiColor::Green.on_default();
+        self.print(&format!("  {green}✓{green:#} {what}"));
+        Ok(())
+    }
+
+    fn print(&self, line: &str) {
+        match self.voice {
+            Voice::Aloud => anstream::println!("{line}"),
+            Voice::Aside => anstream::eprintln!("{line}"),
+        }
+    }
+
     /// Runs a command as the operator sees it, then answers its JSON where the verb only reads or has just been run.
     fn show(&self, args: &[&str], code: i32) -> Result<Value, DemoError> {
         let typed: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
-        anstream::println!("\n  $ retentiond {}", typed.join(" "));
+        self.print(&format!("\n  $ retentiond {}", typed.join(" ")));
         // Verbs that record something are run once, with JSON, and shown from it; the others are shown as they are.
         let records = !matches!(args, ["check" | "plan" | "status" | "certificate", ..] | ["request", "show", ..])
             && !matches!(args, ["audit", "verify"]);
         let answer = if records { self.ask(args, code)? } else { Value::Null };
         if records {
             for line in brief(&answer) {
-                anstream::println!("    {line}");
+                self.print(&format!("    {line}"));
             }
             return Ok(answer);
         }
         let output = self.command(args).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         for line in text.lines().take(40) {
-            anstream::println!("    {line}");
+            self.print(&format!("    {line}"));
         }
         if output.status.code() != Some(code) {
             let why = String::from_utf8_lossy(&output.stderr);
@@ -254,25 +297,6 @@ fn brief(answer: &Value) -> Vec<String> {
         lines.push(format!("refused: {why}"));
     }
     lines
-}
-
-fn say(title: &str) {
-    let bold = anstyle::Style::new().bold();
-    anstream::println!("\n{bold}{title}{bold:#}");
-}
-
-fn tell(line: &str) {
-    anstream::println!("  {line}");
-}
-
-/// States something that the story claims, or ends the demo where it is not so.
-fn claim(holds: bool, what: &str) -> Result<(), DemoError> {
-    if !holds {
-        return Err(format!("the story is not true: {what}").into());
-    }
-    let green = anstyle::AnsiColor::Green.on_default();
-    anstream::println!("  {green}✓{green:#} {what}");
-    Ok(())
 }
 
 fn phone(number: &str) -> String {

@@ -73,14 +73,18 @@ fn read_config(file: &Path, lookup: Lookup<'_>, loaded: &mut Loaded) -> Settings
         Ok(bytes) => bytes,
         Err(error) => {
             let help = "name it with --config FILE; `retentiond demo` makes an example to start from";
-            loaded.faults.push(Fault::of_file(file, &format!("failed to read the configuration: {error}"), help));
+            loaded.faults.push(Fault::of_file(
+                file,
+                &format!("failed to read the configuration: {error}"),
+                help,
+            ));
             return Settings::default();
         }
     };
     let text = match text_of(file, &bytes) {
         Ok(text) => text,
         Err(fault) => {
-            loaded.faults.push(fault);
+            loaded.faults.push(*fault);
             return Settings::default();
         }
     };
@@ -109,12 +113,17 @@ fn read_policies(folder: &Path, loaded: &mut Loaded) -> Vec<ParsedPolicy> {
         Ok(files) => files,
         Err(error) => {
             let help = "[policies] path names a folder with one *.toml for each category";
-            loaded.faults.push(Fault::of_file(folder, &format!("failed to read the policies: {error}"), help));
+            loaded.faults.push(Fault::of_file(
+                folder,
+                &format!("failed to read the policies: {error}"),
+                help,
+            ));
             return Vec::new();
         }
     };
     if files.is_empty() {
-        let help = "without a policy nothing is erased, and that is an error; write one *.toml for each category";
+        let help =
+            "without a policy nothing is erased, and that is an error; write one *.toml for each category";
         loaded.faults.push(Fault::of_file(folder, "there is no policy in the folder", help));
     }
     let mut parsed = Vec::new();
@@ -128,7 +137,11 @@ fn read_policies(folder: &Path, loaded: &mut Loaded) -> Vec<ParsedPolicy> {
             }
             Err(error) => {
                 let help = "mend or remove the file; a policy that cannot be read is never skipped";
-                loaded.faults.push(Fault::of_file(&file, &format!("failed to read the policy: {error}"), help));
+                loaded.faults.push(Fault::of_file(
+                    &file,
+                    &format!("failed to read the policy: {error}"),
+                    help,
+                ));
             }
         }
     }

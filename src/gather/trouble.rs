@@ -105,12 +105,13 @@ impl From<Violations> for Trouble {
 
 impl From<AuditError> for Trouble {
     fn from(error: AuditError) -> Self {
+        let text = error.to_string();
         match error {
-            AuditError::Ledger(error) => error.into(),
-            AuditError::Files { .. } => Self::Unreachable(error.to_string()),
-            AuditError::Usage(why) => Self::Schema(why),
-            AuditError::Refused(why) => Self::Doubt(why),
-            AuditError::Damaged(_) => Self::Damaged(error.to_string()),
+            AuditError::Ledger(ledger) => Self::from(ledger),
+            AuditError::Files { .. } => Self::Unreachable(text),
+            AuditError::Usage(_) => Self::Schema(text),
+            AuditError::Refused(_) => Self::Doubt(text),
+            AuditError::Damaged(_) => Self::Damaged(text),
         }
     }
 }

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use sha2::{Digest, Sha256};
 
 use super::schema::{PLACEMENT, POLICY, POLICY_GROUPS, RULE};
-use super::tree::{Dialect, Document, Fault, Mark, Section, Secrets, Severity, Wrong, text_of};
+use super::tree::{Dialect, Document, Fault, Mark, Secrets, Section, Severity, Wrong, text_of};
 use super::{Level, Method, Period, Policy, Rule, Trigger};
 use crate::id::Category;
 
@@ -107,7 +107,7 @@ pub fn parse_marked(file: &Path, bytes: &[u8], faults: &mut Vec<Fault>) -> Optio
     let text = match text_of(file, bytes) {
         Ok(text) => text,
         Err(fault) => {
-            faults.push(fault);
+            faults.push(*fault);
             return None;
         }
     };
@@ -198,7 +198,8 @@ fn read_rule(section: &Section<'_>, policy_method: Option<Method>) -> Option<Rul
     let trigger = section
         .require("trigger", "say what starts the period: \"age\", \"request\" or \"termination\"")
         .and_then(|value| value.word(&TRIGGERS));
-    let clause = section.require("clause", "cite the text that this rule keeps, for example clause = \"DPSM §5\"");
+    let clause =
+        section.require("clause", "cite the text that this rule keeps, for example clause = \"DPSM §5\"");
     let clause = clause.and_then(|value| value.text());
     let method = match section.get("method") {
         Some(value) => value.word(&METHODS),
@@ -255,7 +256,8 @@ fn fits_trigger(section: &Section<'_>, trigger: Trigger) -> Option<()> {
     let mut fits = Some(());
     for key in needed {
         if section.get(key).is_none() {
-            section.require(key, &format!("a rule with the trigger `{word}` says it, for example \"30 days\""));
+            section
+                .require(key, &format!("a rule with the trigger `{word}` says it, for example \"30 days\""));
             fits = None;
         }
     }
@@ -263,7 +265,11 @@ fn fits_trigger(section: &Section<'_>, trigger: Trigger) -> Option<()> {
         if section.get(key).is_some() {
             let home = if *key == "grace" { "termination" } else { "age" };
             let message = format!("`{key}` has no meaning in a rule with the trigger `{word}`");
-            section.fault_of(key, &message, &format!("`{key}` belongs in the rule with the trigger `{home}`"));
+            section.fault_of(
+                key,
+                &message,
+                &format!("`{key}` belongs in the rule with the trigger `{home}`"),
+            );
             fits = None;
         }
     }

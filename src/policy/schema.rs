@@ -34,7 +34,8 @@ fn document(group: &Group, title: &str, about: &str) -> Value {
 }
 
 fn object(group: &Group) -> Value {
-    let properties: Map<String, Value> = group.keys.iter().map(|key| (key.name.to_owned(), member(key))).collect();
+    let properties: Map<String, Value> =
+        group.keys.iter().map(|key| (key.name.to_owned(), member(key))).collect();
     let required: Vec<&str> = group.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
     json!({
         "type": "object",
@@ -142,7 +143,10 @@ mod tests {
     #[test]
     fn the_schema_knows_the_words_and_what_is_required() {
         let policy = policy_schema();
-        assert_eq!(policy["properties"]["method"]["enum"], json!(["delete", "overwrite-then-delete", "zero"]));
+        assert_eq!(
+            policy["properties"]["method"]["enum"],
+            json!(["delete", "overwrite-then-delete", "zero"])
+        );
         assert_eq!(policy["required"], json!(["category", "method", "rules", "placements"]));
         let limits = &config_schema()["properties"]["limits"];
         assert_eq!(limits["required"], json!(["records", "share"]));

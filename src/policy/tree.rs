@@ -124,14 +124,18 @@ pub struct Document<'t> {
 ///
 /// # Errors
 /// A fault where the bytes are too many, UTF-16 or not UTF-8.
-pub fn text_of<'t>(file: &Path, bytes: &'t [u8]) -> Result<&'t str, Fault> {
+pub fn text_of<'t>(file: &Path, bytes: &'t [u8]) -> Result<&'t str, Box<Fault>> {
     let refuse = |line, message: &str, help: &str| {
         let mut fault = Fault::of_file(file, message, help);
         fault.line = line;
-        Err(fault)
+        Err(Box::new(fault))
     };
     if bytes.len() > FILE_BYTES_MAX {
-        return refuse(0, "the file is larger than 1 MiB", "one file holds one category; is this the right file?");
+        return refuse(
+            0,
+            "the file is larger than 1 MiB",
+            "one file holds one category; is this the right file?",
+        );
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0) {
         return refuse(0, "the file is not UTF-8; it looks like UTF-16 or binary data", "save it as UTF-8");
@@ -280,7 +284,12 @@ impl<'d> Section<'d> {
     /// The value of a key, where it is there.
     pub fn get(&self, name: &str) -> Option<Value<'d>> {
         let (_, value) = self.table.iter().find(|(key, _)| key.get_ref() == name)?;
-        Some(Value { document: self.document, value: value.get_ref(), span: value.span(), field: self.field(name) })
+        Some(Value {
+            document: self.document,
+            value: value.get_ref(),
+            span: value.span(),
+            field: self.field(name),
+        })
     }
 
     /// The value of a key that must be there; a fault where it is not.

@@ -36,7 +36,8 @@ pub fn validate(policies: &[ParsedPolicy], stores: Option<&BTreeMap<StoreId, Cap
 
 fn one_file_each(policies: &[ParsedPolicy], faults: &mut Vec<Fault>) {
     for (at, later) in policies.iter().enumerate() {
-        let earlier = policies.iter().take(at).find(|earlier| earlier.policy.category == later.policy.category);
+        let earlier =
+            policies.iter().take(at).find(|earlier| earlier.policy.category == later.policy.category);
         if let Some(earlier) = earlier {
             let message = format!("the category `{}` has a policy already", later.policy.category);
             let help = format!("it is in {}; one category has one file", earlier.file.display());
@@ -52,7 +53,12 @@ fn one_placement_each(policies: &[ParsedPolicy], faults: &mut Vec<Fault>) {
             if let Some(first) = seen.insert(&placement.name, policy) {
                 let message = format!("there is a second placement with the name `{}`", placement.name);
                 let help = format!("the other is in {}; every name is used once", first.file.display());
-                faults.push(policy.fault(Severity::Error, &format!("placements[{index}].name"), message, help));
+                faults.push(policy.fault(
+                    Severity::Error,
+                    &format!("placements[{index}].name"),
+                    message,
+                    help,
+                ));
             }
         }
     }
@@ -64,8 +70,10 @@ fn time_is_left(policy: &ParsedPolicy, index: usize, rule: &Rule, faults: &mut V
     let grace = rule.grace.unwrap_or(none);
     let left = days_between(grace, rule.deadline);
     if left <= 0 {
-        let message = "the grace period is not shorter than the deadline, so no time is left to erase".to_owned();
-        let help = "the deadline counts from termination too; months are taken at their shortest here".to_owned();
+        let message =
+            "the grace period is not shorter than the deadline, so no time is left to erase".to_owned();
+        let help =
+            "the deadline counts from termination too; months are taken at their shortest here".to_owned();
         faults.push(policy.fault(Severity::Error, &format!("rules[{index}].grace"), message, help));
         return;
     }
@@ -82,7 +90,8 @@ fn time_is_left(policy: &ParsedPolicy, index: usize, rule: &Rule, faults: &mut V
                 placement.name,
                 trigger_word(rule.trigger)
             );
-            let help = "shorten the rotation, or erase the backup per tenant; months count 31 days here".to_owned();
+            let help =
+                "shorten the rotation, or erase the backup per tenant; months count 31 days here".to_owned();
             faults.push(policy.fault(Severity::Error, &format!("placements[{at}].rotation"), message, help));
         }
     }
@@ -126,10 +135,8 @@ impl View<'_> {
             Some(Records::Table { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_)) => true,
         };
         if aged && takes_it && self.placement.event_time.is_none() {
-            let message = format!(
-                "`{}` has no event_time, but the category has an age rule",
-                self.placement.name
-            );
+            let message =
+                format!("`{}` has no event_time, but the category has an age rule", self.placement.name);
             let help = "a store that cannot tell the event time has no age rule: say event_time, or move the placement to a category without one".to_owned();
             faults.push(self.fault("event_time", message, help));
         }
@@ -141,7 +148,8 @@ impl View<'_> {
         let field = "found_by.placement";
         let own = self.policy.policy.placements.iter().find(|placement| &placement.name == named);
         let Some(own) = own else {
-            let other = self.policies.iter().find(|p| p.policy.placements.iter().any(|place| &place.name == named));
+            let other =
+                self.policies.iter().find(|p| p.policy.placements.iter().any(|place| &place.name == named));
             let (message, help) = match other {
                 Some(other) => (
                     format!("`{named}` is a placement of another category, `{}`", other.policy.category),
@@ -151,7 +159,8 @@ impl View<'_> {
                     let names = self.policy.policy.placements.iter().map(|placement| placement.name.as_str());
                     let near = nearest(named.as_str(), names);
                     let help = near.map(|near| format!("did you mean `{near}`?"));
-                    let help = help.unwrap_or_else(|| "name a placement of this file that has a table".to_owned());
+                    let help =
+                        help.unwrap_or_else(|| "name a placement of this file that has a table".to_owned());
                     (format!("there is no placement `{named}`"), help)
                 }
             };
@@ -191,7 +200,11 @@ impl View<'_> {
         if !kinds.contains(&kind) {
             let message = format!("`{key}` does not fit the store `{store}`, which is of kind {kind}");
             let fitting: Vec<&str> = kinds.iter().copied().filter(|kind| *kind != "memory").collect();
-            faults.push(self.fault(key, message, format!("`{key}` is for stores of kind {}", fitting.join(" or "))));
+            faults.push(self.fault(
+                key,
+                message,
+                format!("`{key}` is for stores of kind {}", fitting.join(" or ")),
+            ));
             return;
         }
         self.methods(capability, faults);
@@ -211,7 +224,8 @@ impl View<'_> {
             }
             // A store that cannot do the method falls back to its best other one, where the operator accepts that.
             let best = by_method.or_else(|| capability.levels.values().copied().max());
-            let accepted = self.placement.accept_level.zip(best).is_some_and(|(accepted, best)| best >= accepted);
+            let accepted =
+                self.placement.accept_level.zip(best).is_some_and(|(accepted, best)| best >= accepted);
             if accepted {
                 continue;
             }
@@ -223,7 +237,9 @@ impl View<'_> {
                     level_word(level),
                     level_word(needed)
                 ),
-                None => format!("a store of kind {kind} cannot do `{method}`, which the {trigger} rule asks for"),
+                None => {
+                    format!("a store of kind {kind} cannot do `{method}`, which the {trigger} rule asks for")
+                }
             };
             let help = match best {
                 Some(best) => format!(

@@ -121,6 +121,11 @@ impl MemoryStore {
         self.reader.lock().files.insert(path.to_owned(), modified);
     }
 
+    /// Takes a file away, as an application would. Nothing happens where there is none.
+    pub fn take(&self, path: &str) {
+        self.reader.lock().files.remove(path);
+    }
+
     /// All rows of a table, by number.
     pub fn rows(&self, table: &str) -> BTreeMap<i64, Columns> {
         self.reader.lock().tables.get(table).map(|table| table.rows.clone()).unwrap_or_default()

@@ -30,12 +30,14 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
         .and_then(|section| section.require("path", "name the folder of the policies"))
         .and_then(|value| path(&value, base));
     let schedule = read_schedule(optional(root, "schedule", &SCHEDULE));
-    let audit = in_optional(optional(root, "audit", &AUDIT), "path", || Some(base.join("audit")), |v| path(v, base));
+    let audit =
+        in_optional(optional(root, "audit", &AUDIT), "path", || Some(base.join("audit")), |v| path(v, base));
     let limits = section(root, "limits", &LIMITS).and_then(|section| read_limits(&section));
     let listen = || Some(LISTEN_DEFAULT.to_owned());
     let listen = in_optional(optional(root, "http", &HTTP), "listen", listen, |value| value.parsed(address));
     let stores = stores::read(root, base);
-    let own = stores::Own { file, ledger: ledger.as_ref(), audit: audit.as_deref(), policies: policies.as_deref() };
+    let own =
+        stores::Own { file, ledger: ledger.as_ref(), audit: audit.as_deref(), policies: policies.as_deref() };
     if let Some(stores) = &stores {
         stores::keep_apart(root, stores, &own);
     }
@@ -110,7 +112,8 @@ pub(super) fn sqlite_path(text: &str, base: &Path) -> Result<PathBuf, Wrong> {
     let Some(path) = text.strip_prefix("sqlite://") else {
         return Err(Wrong::new("this is not the address of a SQLite file", help));
     };
-    if path.is_empty() || path.ends_with('/') || path.contains(['?', '#', '\0']) || path.contains(":memory:") {
+    if path.is_empty() || path.ends_with('/') || path.contains(['?', '#', '\0']) || path.contains(":memory:")
+    {
         return Err(Wrong::new("the address names no file", help));
     }
     Ok(base.join(path))
@@ -177,23 +180,32 @@ fn delay(text: &str) -> Result<Duration, Wrong> {
 }
 
 fn read_limits(section: &Section<'_>) -> Option<Limits> {
-    let help = "a run without a limit can erase everything by mistake; write one, for example records = 100000";
+    let help =
+        "a run without a limit can erase everything by mistake; write one, for example records = 100000";
     let records = section.require("records", help).and_then(|value| value.count());
-    let help = "a run without a limit can erase everything by mistake; write one, for example share = \"20%\"";
+    let help =
+        "a run without a limit can erase everything by mistake; write one, for example share = \"20%\"";
     let share = section.require("share", help).and_then(|value| value.parsed(share));
     Some(Limits { records: records?, share_percent: share? })
 }
 
 fn share(text: &str) -> Result<u32, Wrong> {
     let number = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let percent = number.filter(|digits| !digits.starts_with('0')).and_then(|digits| digits.parse::<u32>().ok());
+    let percent =
+        number.filter(|digits| !digits.starts_with('0')).and_then(|digits| digits.parse::<u32>().ok());
     percent.filter(|percent| (1..=100).contains(percent)).ok_or_else(|| {
-        Wrong::new(format!("`{}` is not a share", text.escape_debug()), "write a whole percentage, \"1%\" to \"100%\"")
+        Wrong::new(
+            format!("`{}` is not a share", text.escape_debug()),
+            "write a whole percentage, \"1%\" to \"100%\"",
+        )
     })
 }
 
 fn address(text: &str) -> Result<String, Wrong> {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let port = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
     if port.is_none() || text.contains(char::is_whitespace) {
         let message = format!("`{}` is not an address with a port", text.escape_debug());
         return Err(Wrong::new(message, "for example 127.0.0.1:8787"));
@@ -207,12 +219,27 @@ mod tests {
 
     #[test]
     fn a_delay_is_minutes_hours_or_days() {
-        for (text, seconds) in
-            [("0 minutes", 0), ("1 minute", 60), ("30 minutes", 1_800), ("1 hour", 3_600), ("7 days", 604_800)]
-        {
+        for (text, seconds) in [
+            ("0 minutes", 0),
+            ("1 minute", 60),
+            ("30 minutes", 1_800),
+            ("1 hour", 3_600),
+            ("7 days", 604_800),
+        ] {
             assert_eq!(delay(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "0", "30m", "-1 hours", "1.5 hours", "8 days", "1 week", "1 month", "99999999999 minutes", "1  hour"] {
+        for text in [
+            "",
+            "0",
+            "30m",
+            "-1 hours",
+            "1.5 hours",
+            "8 days",
+            "1 week",
+            "1 month",
+            "99999999999 minutes",
+            "1  hour",
+        ] {
             assert!(delay(text).is_err(), "{text}");
         }
     }
@@ -221,7 +248,21 @@ mod tests {
     fn a_share_is_a_whole_percentage() {
         assert_eq!(share("1%"), Ok(1));
         assert_eq!(share("100%"), Ok(100));
-        for text in ["0%", "101%", "1000%", "20", "%", "NaN", "NaN%", "unlimited", "-1", "-1%", "1.5%", "020%", "20 %"] {
+        for text in [
+            "0%",
+            "101%",
+            "1000%",
+            "20",
+            "%",
+            "NaN",
+            "NaN%",
+            "unlimited",
+            "-1",
+            "-1%",
+            "1.5%",
+            "020%",
+            "20 %",
+        ] {
             assert!(share(text).is_err(), "{text}");
         }
     }
@@ -231,7 +272,14 @@ mod tests {
         let base = Path::new("/srv/retentiond");
         assert_eq!(sqlite_path("sqlite://calls.db", base), Ok(PathBuf::from("/srv/retentiond/calls.db")));
         assert_eq!(sqlite_path("sqlite:///data/calls.db", base), Ok(PathBuf::from("/data/calls.db")));
-        for text in ["sqlite://", "sqlite::memory:", "sqlite://:memory:", "calls.db", "sqlite://a.db?mode=rwc", "sqlite://a/"] {
+        for text in [
+            "sqlite://",
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "calls.db",
+            "sqlite://a.db?mode=rwc",
+            "sqlite://a/",
+        ] {
             assert!(sqlite_path(text, base).is_err(), "{text}");
         }
     }

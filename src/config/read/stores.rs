@@ -22,7 +22,9 @@ pub(super) fn capabilities(stores: &BTreeMap<StoreId, StoreConfig>) -> BTreeMap<
 
 fn capability(store: &StoreConfig) -> Capability {
     let (zero, overwrites, versions) = match store {
-        StoreConfig::Mysql { .. } | StoreConfig::Sqlite { .. } | StoreConfig::Files { .. } => (true, true, false),
+        StoreConfig::Mysql { .. } | StoreConfig::Sqlite { .. } | StoreConfig::Files { .. } => {
+            (true, true, false)
+        }
         // Memory and append-only files of Redis are not rebuilt by us; nor are the parts of an object store.
         StoreConfig::Redis { .. } | StoreConfig::Elasticsearch { .. } => (false, true, false),
         StoreConfig::S3 { .. } => (false, true, true),
@@ -50,7 +52,8 @@ pub(super) fn read(root: &Section<'_>, base: &Path) -> Option<BTreeMap<StoreId, 
 fn read_store(id: &str, value: &Value<'_>, base: &Path) -> Option<(StoreId, StoreConfig)> {
     let id = name(id).map_err(|wrong| value.fault(&wrong.message, &wrong.help)).ok();
     let section = value.free_section()?;
-    let kinds: Vec<(&str, &'static Group)> = KINDS.iter().copied().zip(STORE_GROUPS.iter().copied()).collect();
+    let kinds: Vec<(&str, &'static Group)> =
+        KINDS.iter().copied().zip(STORE_GROUPS.iter().copied()).collect();
     let kind = section.require("kind", "say what kind of store it is, for example kind = \"sqlite\"")?;
     let group = kind.word(&kinds)?;
     section.check_keys(group);
@@ -76,7 +79,8 @@ fn mysql_url(section: &Section<'_>) -> Option<SecretString> {
 /// An address that begins with one of these schemes. The address itself is never repeated: it may hold a password.
 fn address(text: &str, schemes: &[&str]) -> Result<String, Wrong> {
     let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
-    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || text.contains(char::is_whitespace)) {
+    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || text.contains(char::is_whitespace))
+    {
         let all = schemes.join("… or ");
         return Err(Wrong::new("this is not the address of such a store", format!("write {all}…")));
     }
@@ -124,7 +128,8 @@ fn s3(section: &Section<'_>) -> Option<StoreConfig> {
         .map_or(Some(None), |value| value.parsed(|text| without_password(text, "s3")).map(Some));
     let path_style = section.get("path_style").map_or(Some(false), |value| value.boolean());
     let integrity = [("crc32", "crc32"), ("md5", "md5")];
-    let delete_integrity = section.get("delete_integrity").map_or(Some("crc32"), |value| value.word(&integrity));
+    let delete_integrity =
+        section.get("delete_integrity").map_or(Some("crc32"), |value| value.word(&integrity));
     let (access_key, secret_key) = (text("access_key"), text("secret_key"));
     both_or_none(section, "access_key", "secret_key");
     let region = text("region");

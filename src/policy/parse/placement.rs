@@ -18,7 +18,8 @@ use crate::policy::{
 const ROLES: [(&str, Role); 4] =
     [("primary", Role::Primary), ("cache", Role::Cache), ("index", Role::Index), ("backup", Role::Backup)];
 
-const UNITS: [(&str, EpochUnit); 2] = [("seconds", EpochUnit::Seconds), ("milliseconds", EpochUnit::Milliseconds)];
+const UNITS: [(&str, EpochUnit); 2] =
+    [("seconds", EpochUnit::Seconds), ("milliseconds", EpochUnit::Milliseconds)];
 
 const FORMATS: [(&str, SubjectFormat); 3] =
     [("as-is", SubjectFormat::AsIs), ("e164", SubjectFormat::E164), ("digits", SubjectFormat::Digits)];
@@ -122,7 +123,9 @@ fn read_records(section: &Section<'_>, shape: Shape, mark: TenantMark) -> Option
             let key = section.get("key").map_or(Some(Vec::new()), |value| columns(&value, words::identifier));
             Records::Table { table: table?, key: key? }
         }
-        Shape::Prefix => Records::Prefix(section.get("prefix")?.parsed(|text| templates::prefix(text, mark))?),
+        Shape::Prefix => {
+            Records::Prefix(section.get("prefix")?.parsed(|text| templates::prefix(text, mark))?)
+        }
         Shape::Keys => Records::Keys(section.get("keys")?.parsed(|text| templates::keys(text, mark))?),
         Shape::Index => Records::Index(section.get("index")?.parsed(templates::index)?),
         Shape::FoundBy => read_found_by(&section.get("found_by")?.section(&FOUND_BY)?, mark)?,
@@ -136,22 +139,21 @@ fn read_found_by(section: &Section<'_>, mark: TenantMark) -> Option<Records> {
     let placement = placement.and_then(|value| value.parsed(words::name));
     let column = section.require("column", "name the column that holds the name of the record");
     let column = column.and_then(|value| value.parsed(words::identifier));
-    let prefix = section.require("prefix", "write what every name must start with, for example \"rec/{tenant}/\"");
+    let prefix =
+        section.require("prefix", "write what every name must start with, for example \"rec/{tenant}/\"");
     let prefix = prefix.and_then(|value| value.parsed(|text| templates::prefix(text, mark)));
     Some(Records::FoundBy { placement: PlacementId::new(placement?), column: column?, prefix: prefix? })
 }
 
 /// Names in a list, none of them twice, at least one.
-fn columns(
-    value: &Value<'_>,
-    parse: fn(&str) -> Result<String, Wrong>,
-) -> Option<Vec<String>> {
+fn columns(value: &Value<'_>, parse: fn(&str) -> Result<String, Wrong>) -> Option<Vec<String>> {
     let names = value.texts(parse)?;
     if names.is_empty() {
         value.fault("the list is empty", "name at least one, or leave the key out");
         return None;
     }
-    let twice = names.iter().enumerate().find(|(at, name)| names.get(..*at).is_some_and(|all| all.contains(name)));
+    let twice =
+        names.iter().enumerate().find(|(at, name)| names.get(..*at).is_some_and(|all| all.contains(name)));
     if let Some((_, name)) = twice {
         value.fault(&format!("`{name}` stands in the list twice"), "name each once");
         return None;
@@ -167,7 +169,9 @@ fn read_tenant(section: &Section<'_>, shape: Shape) -> Option<TenantSource> {
     };
     let help = match own {
         Some(own) => format!("say tenant = {{ {own} = \"tenant_id\" }}, or {{ constant = \"…\" }}"),
-        None => "the template says it with {tenant}; leave `tenant` out, or say { constant = \"…\" }".to_owned(),
+        None => {
+            "the template says it with {tenant}; leave `tenant` out, or say { constant = \"…\" }".to_owned()
+        }
     };
     if own.is_none() && section.get("tenant").is_none() {
         return Some(TenantSource::Template);
@@ -179,7 +183,14 @@ fn read_tenant(section: &Section<'_>, shape: Shape) -> Option<TenantSource> {
         return None;
     };
     match *key {
-        "constant" => value.parsed(tenant).map(TenantSource::Constant),
+        "constant" => {
+            let constant = value.parsed(tenant)?;
+            if constant.looks_mixed() {
+                let help = "it is taken exactly as it is; write it again if that is not what you mean";
+                value.warn("the tenant mixes letters of different scripts that look alike", help);
+            }
+            Some(TenantSource::Constant(constant))
+        }
         key if Some(key) == own => value.parsed(parse).map(TenantSource::Column),
         "column" | "field" => {
             source.fault_of(key, &format!("`{key}` does not fit the records of this placement"), &help);
@@ -198,7 +209,9 @@ fn read_event_time(section: &Section<'_>, shape: Shape, time_zone: Tz) -> Option
     let (allowed, help): (&[&str], &str) = match shape {
         Shape::Table => (&["column", "format", "time_zone", "unit"], "say { column = \"started_at\" }"),
         Shape::Index | Shape::Keys => (&["field", "format", "time_zone", "unit"], "say { field = \"…\" }"),
-        Shape::Prefix => (&["key", "modified"], "say { key = \"ivr/{tenant}/%Y/%m/%d/\" } or { modified = true }"),
+        Shape::Prefix => {
+            (&["key", "modified"], "say { key = \"ivr/{tenant}/%Y/%m/%d/\" } or { modified = true }")
+        }
         Shape::FoundBy => (&[], "leave it out: it is that of the row which names the record"),
         Shape::Rotation => (&[], "leave it out: what rotates by itself is not looked into"),
     };
@@ -254,7 +267,10 @@ fn event_time_of_key(section: &Section<'_>, source: &Section<'_>, help: &str) ->
         (None, Some(modified)) => {
             if modified.boolean()? {
                 let message = "the time of last modification is not the event time; plans say so";
-                modified.warn(message, "a copied or touched file looks younger than its event; use { key = … } if you can");
+                modified.warn(
+                    message,
+                    "a copied or touched file looks younger than its event; use { key = … } if you can",
+                );
                 Some(EventTime::Modified)
             } else {
                 modified.fault("`modified = false` says nothing", "leave `event_time` out");
@@ -284,13 +300,17 @@ fn check_key_template(section: &Section<'_>, text: &str) -> Result<String, Wrong
     };
     words::directives(dates, |c| c.is_alphanumeric() || "-_./=".contains(c))?;
     if dates.split('/').any(|segment| segment == "." || segment == "..") || dates.contains("//") {
-        return Err(Wrong::new("the key template holds an empty segment, `.` or `..`", "write folders and a date"));
+        return Err(Wrong::new(
+            "the key template holds an empty segment, `.` or `..`",
+            "write folders and a date",
+        ));
     }
     Ok(text.to_owned())
 }
 
 fn read_subjects(section: &Section<'_>, shape: Shape) -> Option<BTreeMap<String, SubjectSource>> {
-    let help = "say subjects = { phone = [\"caller\", \"callee\"] }, or \"none\" where no record names a person";
+    let help =
+        "say subjects = { phone = [\"caller\", \"callee\"] }, or \"none\" where no record names a person";
     let value = match shape {
         Shape::Table | Shape::Keys | Shape::Index => section.require("subjects", help)?,
         Shape::Prefix | Shape::Rotation | Shape::FoundBy => match section.get("subjects") {
@@ -302,7 +322,8 @@ fn read_subjects(section: &Section<'_>, shape: Shape) -> Option<BTreeMap<String,
         return value.word(&[("none", ())]).map(|()| BTreeMap::new());
     }
     if matches!(shape, Shape::Prefix | Shape::FoundBy | Shape::Rotation) {
-        let help = "leave it out; only rows, keys and documents name subjects, and found_by takes those of its row";
+        let help =
+            "leave it out; only rows, keys and documents name subjects, and found_by takes those of its row";
         value.fault("a placement of this kind names no subjects itself", help);
         return None;
     }

@@ -132,10 +132,28 @@ mod tests {
         }
         assert_eq!(prefix("rec/", Never), Ok("rec/".to_owned()));
         for text in [
-            "", "/", "*", "**/*", "logs", "rec/{tenant}", "/rec/{tenant}/", "rec/*/{tenant}/", "rec/../{tenant}/",
-            "rec//{tenant}/", "rec/{tenant}//", "rec/", "rec/{tenant}/{tenant}/", "rec/{agent}/{tenant}/",
-            "rec/x{tenant}/", "./{tenant}/", "rec/{tenant }/", "${ROOT}/{tenant}/", "rec/%Y/{tenant}/", "rec\\{tenant}/",
-            "{tenant}{tenant}/", "rec/\0{tenant}/",
+            "",
+            "/",
+            "*",
+            "**/*",
+            "logs",
+            "rec/{tenant}",
+            "/rec/{tenant}/",
+            "rec/*/{tenant}/",
+            "rec/../{tenant}/",
+            "rec//{tenant}/",
+            "rec/{tenant}//",
+            "rec/",
+            "rec/{tenant}/{tenant}/",
+            "rec/{agent}/{tenant}/",
+            "rec/x{tenant}/",
+            "./{tenant}/",
+            "rec/{tenant }/",
+            "${ROOT}/{tenant}/",
+            "rec/%Y/{tenant}/",
+            "rec\\{tenant}/",
+            "{tenant}{tenant}/",
+            "rec/\0{tenant}/",
         ] {
             assert!(prefix(text, Once).is_err(), "{text}");
         }
@@ -150,8 +168,19 @@ mod tests {
         }
         assert_eq!(keys("agent:{id}", Never), Ok("agent:{id}".to_owned()));
         for text in [
-            "*", "tenant:*", "agent:{staff_id}", "agent:[{tenant}:x", "agent:{tenant}{id}", "agent:{tenant", "agent:tenant}",
-            "{tenant}", "{tenant}:{id}", "agent:{}:{tenant}", "agent:{tenant}:{tenant}", "agent:{id}:{id}:{tenant}", "",
+            "*",
+            "tenant:*",
+            "agent:{staff_id}",
+            "agent:[{tenant}:x",
+            "agent:{tenant}{id}",
+            "agent:{tenant",
+            "agent:tenant}",
+            "{tenant}",
+            "{tenant}:{id}",
+            "agent:{}:{tenant}",
+            "agent:{tenant}:{tenant}",
+            "agent:{id}:{id}:{tenant}",
+            "",
             "agent:{{tenant}}",
         ] {
             assert!(keys(text, Once).is_err(), "{text}");
@@ -163,8 +192,20 @@ mod tests {
         for text in ["cc-logs", "cc-logs-*", "cc_logs_2025", "cc-logs-2025.*"] {
             assert_eq!(index(text), Ok(text.to_owned()));
         }
-        for text in ["*", "_all", "-a", "logs*", "a,b-*", "a-*-b", "<logs-{now/d}>", ".kibana", "Logs-*", "a b", "", "*-logs"]
-        {
+        for text in [
+            "*",
+            "_all",
+            "-a",
+            "logs*",
+            "a,b-*",
+            "a-*-b",
+            "<logs-{now/d}>",
+            ".kibana",
+            "Logs-*",
+            "a b",
+            "",
+            "*-logs",
+        ] {
             assert!(index(text).is_err(), "{text}");
         }
     }

@@ -11,7 +11,7 @@ use crate::policy::tree::{Wrong, nearest};
 /// Longest span, in its own unit. Ten thousand years from a date of ours is still a date that can be computed.
 const SPAN_MAX: u32 = 10_000;
 
-/// Longest identifier: what MySQL accepts for a table or column.
+/// Longest identifier: what `MySQL` accepts for a table or column.
 const IDENTIFIER_CHARS_MAX: usize = 64;
 
 const SPAN_HELP: &str = "write a number and days, weeks, months or years, for example \"6 months\"";
@@ -29,7 +29,8 @@ pub(super) fn period(text: &str) -> Result<Period, Wrong> {
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Wrong::new(format!("`{shown}` does not begin with a whole number"), SPAN_HELP));
     }
-    let number = number.parse::<u32>().ok().filter(|n| (1..=SPAN_MAX).contains(n) && !number.starts_with('0'));
+    let number =
+        number.parse::<u32>().ok().filter(|n| (1..=SPAN_MAX).contains(n) && !number.starts_with('0'));
     let Some(number) = number else {
         return Err(Wrong::new(format!("`{shown}` is not between 1 and {SPAN_MAX}"), SPAN_HELP));
     };
@@ -40,7 +41,8 @@ pub(super) fn period(text: &str) -> Result<Period, Wrong> {
         "year" | "years" => Ok(Period { months: number * 12, days: 0 }),
         _ => {
             let units = ["day", "days", "week", "weeks", "month", "months", "year", "years"];
-            let help = nearest(unit, units).map_or(SPAN_HELP.to_owned(), |near| format!("did you mean `{near}`?"));
+            let help =
+                nearest(unit, units).map_or(SPAN_HELP.to_owned(), |near| format!("did you mean `{near}`?"));
             Err(Wrong::new(format!("`{}` is not a unit of a span", unit.escape_debug()), help))
         }
     }
@@ -73,7 +75,10 @@ pub fn zone(text: &str) -> Result<Tz, Wrong> {
 /// For what does not stand alone on a command line.
 pub fn name(text: &str) -> Result<String, Wrong> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.len() > IDENTIFIER_CHARS_MAX || !text.chars().all(allowed) || !text.starts_with(char::is_alphanumeric) {
+    if text.len() > IDENTIFIER_CHARS_MAX
+        || !text.chars().all(allowed)
+        || !text.starts_with(char::is_alphanumeric)
+    {
         return Err(Wrong::new(
             format!("`{}` is not a name", cut(text)),
             "use letters, digits, `-`, `_` and `.`, at most 64, a letter or digit first",
@@ -97,7 +102,10 @@ pub(super) fn identifier(text: &str) -> Result<String, Wrong> {
 /// As [`identifier`], but for dots inside.
 pub(super) fn field(text: &str) -> Result<String, Wrong> {
     if text.split('.').any(str::is_empty) {
-        return Err(Wrong::new(format!("`{}` is not a field", cut(text)), "write the levels with one dot between them"));
+        return Err(Wrong::new(
+            format!("`{}` is not a field", cut(text)),
+            "write the levels with one dot between them",
+        ));
     }
     checked_identifier(text, "'\"`;\\*")
 }
@@ -129,7 +137,8 @@ pub(super) fn time_format(text: &str) -> Result<String, Wrong> {
 /// # Errors
 /// As [`time_format`].
 pub(super) fn directives(text: &str, literal: impl Fn(char) -> bool) -> Result<(), Wrong> {
-    let help = "use %Y, %m, %d once each, and %H, %M, %S (or %F, %T), with `-`, `:`, `/`, `T` or a space between";
+    let help =
+        "use %Y, %m, %d once each, and %H, %M, %S (or %F, %T), with `-`, `:`, `/`, `T` or a space between";
     let mut seen = String::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -197,9 +206,28 @@ mod tests {
     #[test]
     fn what_is_no_span_is_refused_with_advice() {
         for text in [
-            "", " ", "30", "30m", "P6M", "PT1M", "0 days", "-1 days", "0.5 days", "10001 days", "1e9 days",
-            "99999999999 days", "6  months", "6 months ", " 6 months", "06 months", "6 Months", "6 minutes",
-            "+6 months", "six months", "６ months", "9223372036854775807s",
+            "",
+            " ",
+            "30",
+            "30m",
+            "P6M",
+            "PT1M",
+            "0 days",
+            "-1 days",
+            "0.5 days",
+            "10001 days",
+            "1e9 days",
+            "99999999999 days",
+            "6  months",
+            "6 months ",
+            " 6 months",
+            "06 months",
+            "6 Months",
+            "6 minutes",
+            "+6 months",
+            "six months",
+            "６ months",
+            "9223372036854775807s",
         ] {
             let wrong = period(text).expect_err(text);
             assert!(!wrong.message.is_empty() && !wrong.help.is_empty(), "{text}");
@@ -212,7 +240,17 @@ mod tests {
         for text in ["UTC", "Asia/Singapore", "America/Sao_Paulo", "Pacific/Apia", "Africa/Casablanca"] {
             assert_eq!(zone(text).map(|zone| zone.name().to_owned()), Ok(text.to_owned()));
         }
-        for text in ["EST", "CST", "GMT+8", "Etc/GMT+8", "Asia/Beijing", "", "Mars/Olympus", "asia/singapore", "+08:00"] {
+        for text in [
+            "EST",
+            "CST",
+            "GMT+8",
+            "Etc/GMT+8",
+            "Asia/Beijing",
+            "",
+            "Mars/Olympus",
+            "asia/singapore",
+            "+08:00",
+        ] {
             assert!(zone(text).is_err(), "{text}");
         }
         let wrong = zone("Asia/Singapor").unwrap_err();
@@ -225,8 +263,18 @@ mod tests {
             assert_eq!(identifier(text), Ok(text.to_owned()));
         }
         for text in [
-            "", "users; DROP TABLE x", "a`b", "db.tbl.col.x", &"c".repeat(65), "a b", "a\0b", "a\"b", "a'b", "a\nb",
-            "1=1 ", "\u{a0}a",
+            "",
+            "users; DROP TABLE x",
+            "a`b",
+            "db.tbl.col.x",
+            &"c".repeat(65),
+            "a b",
+            "a\0b",
+            "a\"b",
+            "a'b",
+            "a\nb",
+            "1=1 ",
+            "\u{a0}a",
         ] {
             assert!(identifier(text).is_err(), "{text}");
         }
@@ -239,15 +287,38 @@ mod tests {
 
     #[test]
     fn formats_are_digits_of_a_fixed_width() {
-        for text in
-            ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%.f", "%F %T", "%F", "%d.%m.%Y", "%Y%m%d%H%M", "%Y%m%d%H%M%S"]
-        {
+        for text in [
+            "%Y-%m-%d %H:%M:%S",
+            "%Y-%m-%dT%H:%M:%S%.f",
+            "%F %T",
+            "%F",
+            "%d.%m.%Y",
+            "%Y%m%d%H%M",
+            "%Y%m%d%H%M%S",
+        ] {
             assert_eq!(time_format(text), Ok(text.to_owned()));
         }
         for text in [
-            "", "%Y-%m", "%s", "%d %b %Y", "%e/%m/%Y", "%Y-%m-%d %S", "%Y-%m-%d %H", "%Y-%m-%d%.f", "%Y-%m-%d %Y",
-            "%F %Y", "%Y-%m-%d %z", "day %Y-%m-%d", "%Y-%m-%d %H:%M:%S%.3f", "%%Y-%m-%d", "%y-%m-%d", "%Y-%m-%d %I:%M",
-            "%Y-%m-%dZ", "%Y-%m-%d 1", "%Y-%m-%d%", "%T",
+            "",
+            "%Y-%m",
+            "%s",
+            "%d %b %Y",
+            "%e/%m/%Y",
+            "%Y-%m-%d %S",
+            "%Y-%m-%d %H",
+            "%Y-%m-%d%.f",
+            "%Y-%m-%d %Y",
+            "%F %Y",
+            "%Y-%m-%d %z",
+            "day %Y-%m-%d",
+            "%Y-%m-%d %H:%M:%S%.3f",
+            "%%Y-%m-%d",
+            "%y-%m-%d",
+            "%Y-%m-%d %I:%M",
+            "%Y-%m-%dZ",
+            "%Y-%m-%d 1",
+            "%Y-%m-%d%",
+            "%T",
         ] {
             assert!(time_format(text).is_err(), "{text}");
         }

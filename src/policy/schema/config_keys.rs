@@ -20,8 +20,21 @@ const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key 
 }
 
 /// Every group of the configuration.
-pub const CONFIG_GROUPS: &[&Group] =
-    &[&CONFIG, &LEDGER, &POLICIES, &SCHEDULE, &AUDIT, &LIMITS, &HTTP, &MYSQL, &SQLITE, &REDIS, &S3, &ELASTICSEARCH, &FILES];
+pub const CONFIG_GROUPS: &[&Group] = &[
+    &CONFIG,
+    &LEDGER,
+    &POLICIES,
+    &SCHEDULE,
+    &AUDIT,
+    &LIMITS,
+    &HTTP,
+    &MYSQL,
+    &SQLITE,
+    &REDIS,
+    &S3,
+    &ELASTICSEARCH,
+    &FILES,
+];
 
 /// The groups of a store, by its `kind`.
 pub const STORE_GROUPS: &[&Group] = &[&MYSQL, &SQLITE, &REDIS, &S3, &ELASTICSEARCH, &FILES];
@@ -44,7 +57,11 @@ pub static CONFIG: Group = Group {
 pub static LEDGER: Group = Group {
     name: "[ledger]",
     keys: &[
-        required("url", Shape::Text, "sqlite://retentiond.db, or sqlite:///srv/retentiond.db for an absolute path."),
+        required(
+            "url",
+            Shape::Text,
+            "sqlite://retentiond.db, or sqlite:///srv/retentiond.db for an absolute path.",
+        ),
         optional("key_file", Shape::Text, "Encrypts what a request names. Default: ledger.key."),
     ],
 };
@@ -59,7 +76,11 @@ pub static POLICIES: Group = Group {
 pub static SCHEDULE: Group = Group {
     name: "[schedule]",
     keys: &[
-        optional("cron", Shape::Text, "5 fields as in crontab(5), or 6 with seconds first. Default: 30 2 * * *."),
+        optional(
+            "cron",
+            Shape::Text,
+            "5 fields as in crontab(5), or 6 with seconds first. Default: 30 2 * * *.",
+        ),
         optional("time_zone", Shape::Text, "Zone of the cron expression. Default: Asia/Singapore."),
         optional(
             "request_delay",
@@ -72,7 +93,11 @@ pub static SCHEDULE: Group = Group {
 /// `[audit]`.
 pub static AUDIT: Group = Group {
     name: "[audit]",
-    keys: &[optional("path", Shape::Text, "A folder for checkpoint, tiles and key, and nothing else. Default: audit.")],
+    keys: &[optional(
+        "path",
+        Shape::Text,
+        "A folder for checkpoint, tiles and key, and nothing else. Default: audit.",
+    )],
 };
 
 /// `[limits]`.
@@ -121,8 +146,16 @@ pub static S3: Group = Group {
         required("bucket", Shape::Text, "The bucket."),
         optional("endpoint", Shape::Text, "Own endpoint."),
         optional("region", Shape::Text, "The region."),
-        optional("path_style", Shape::Boolean, "Bucket in the path rather than in the host name. Default: false."),
-        optional("delete_integrity", Shape::Words(&["crc32", "md5"]), "Checksum of deletions. Default: crc32."),
+        optional(
+            "path_style",
+            Shape::Boolean,
+            "Bucket in the path rather than in the host name. Default: false.",
+        ),
+        optional(
+            "delete_integrity",
+            Shape::Words(&["crc32", "md5"]),
+            "Checksum of deletions. Default: crc32.",
+        ),
         optional("access_key", Shape::Text, "Access key; take it from the environment."),
         optional("secret_key", Shape::Text, "Secret key; take it from the environment."),
     ],

@@ -17,8 +17,7 @@ const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key 
 }
 
 /// Every group of a policy.
-pub const POLICY_GROUPS: &[&Group] =
-    &[&POLICY, &RULE, &PLACEMENT, &FOUND_BY, &TENANT, &EVENT_TIME, &SUBJECT];
+pub const POLICY_GROUPS: &[&Group] = &[&POLICY, &RULE, &PLACEMENT, &FOUND_BY, &TENANT, &EVENT_TIME, &SUBJECT];
 
 /// The top level of a policy.
 pub static POLICY: Group = Group {
@@ -29,7 +28,11 @@ pub static POLICY: Group = Group {
         optional("time_zone", Shape::Text, "Zone of all calendar arithmetic. Default: Asia/Singapore."),
         required("method", Shape::Words(METHODS), "How records are erased by rules that name no method."),
         required("rules", Shape::Sections(&RULE), "What was promised; at most one rule for each trigger."),
-        required("placements", Shape::Sections(&PLACEMENT), "Every place that holds records of the category."),
+        required(
+            "placements",
+            Shape::Sections(&PLACEMENT),
+            "Every place that holds records of the category.",
+        ),
     ],
 };
 
@@ -48,7 +51,11 @@ pub static RULE: Group = Group {
         optional("method", Shape::Words(METHODS), "How this rule erases. Left out, the policy's method."),
         optional("level", Shape::Words(LEVELS), "A level beyond what the method must reach."),
         required("clause", Shape::Text, "The text that this rule keeps."),
-        optional("entitlement", Shape::Text, "Age rules: a running entitlement of this name suspends the rule."),
+        optional(
+            "entitlement",
+            Shape::Text,
+            "Age rules: a running entitlement of this name suspends the rule.",
+        ),
     ],
 };
 
@@ -62,7 +69,11 @@ pub static PLACEMENT: Group = Group {
         optional("table", Shape::Text, "Rows of this table."),
         optional("key", Shape::Texts, "Columns that name a row; left out where the table has no key."),
         optional("prefix", Shape::Text, "Files or objects below this prefix, `ivr/{tenant}/` for example."),
-        optional("keys", Shape::Text, "Redis keys of this template, `agent:{tenant}:{staff_id}` for example."),
+        optional(
+            "keys",
+            Shape::Text,
+            "Redis keys of this template, `agent:{tenant}:{staff_id}` for example.",
+        ),
         optional("index", Shape::Text, "Documents of the indices of this pattern, `cc-logs-*` for example."),
         optional("found_by", Shape::Section(&FOUND_BY), "Files or objects that rows of a placement name."),
         optional("tenant", Shape::Section(&TENANT), "Where a record names its tenant."),

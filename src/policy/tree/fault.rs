@@ -111,7 +111,8 @@ fn excerpt(text: &str, span: Range<usize>) -> Option<(&str, Range<usize>)> {
     let from = (start - line_start).min(line.len());
     let to = (span.end.max(start) - line_start).min(line.len());
     let to = if to > from { to } else { from + line.get(from..)?.chars().next().map_or(0, char::len_utf8) };
-    let from = if to > from { from } else { from - line.get(..from)?.chars().next_back().map_or(0, char::len_utf8) };
+    let from =
+        if to > from { from } else { from - line.get(..from)?.chars().next_back().map_or(0, char::len_utf8) };
     Some((line, from..to))
 }
 

@@ -6,8 +6,18 @@ use toml::de::{DeTable, DeValue};
 use super::{Document, Severity};
 
 const SECRET_NAMES: [&str; 12] = [
-    "password", "passwd", "pwd", "secret", "secret_key", "access_key", "access_key_id", "secret_access_key",
-    "token", "api_key", "private_key", "credentials",
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "secret_key",
+    "access_key",
+    "access_key_id",
+    "secret_access_key",
+    "token",
+    "api_key",
+    "private_key",
+    "credentials",
 ];
 
 /// True for a key that by its name holds a secret.
@@ -37,7 +47,8 @@ pub(super) fn refuse(document: &Document<'_>) {
 
 fn refuse_in(document: &Document<'_>, table: &DeTable<'_>, path: &str) {
     for (key, value) in table {
-        let field = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+        let field =
+            if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
         if is_secret_name(key.get_ref()) {
             let help = "put it into the configuration, as ${NAME} from the environment";
             let message = format!("`{}` looks like a secret; a policy holds none", key.get_ref());

@@ -128,7 +128,10 @@ impl<'d> Value<'d> {
         };
         let count = u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|count| *count > 0);
         if count.is_none() {
-            self.fault("the number must be at least 1 and fit into 64 bits", "there is no word for `unlimited`");
+            self.fault(
+                "the number must be at least 1 and fit into 64 bits",
+                "there is no word for `unlimited`",
+            );
         }
         count
     }

@@ -49,7 +49,9 @@ fn meet(a: &Placement, b: &Placement) -> bool {
     match (a, b) {
         // SQLite and many installations of MySQL do not tell `Calls` from `calls`.
         (Table { table: a, .. }, Table { table: b, .. }) => a.to_lowercase() == b.to_lowercase(),
-        (FoundBy { placement: a, column: x, .. }, FoundBy { placement: b, column: y, .. }) => a == b && x == y,
+        (FoundBy { placement: a, column: x, .. }, FoundBy { placement: b, column: y, .. }) => {
+            a == b && x == y
+        }
         (Prefix(a) | FoundBy { prefix: a, .. }, Prefix(b)) | (Prefix(a), FoundBy { prefix: b, .. }) => {
             prefixes_meet(a, b)
         }
@@ -109,7 +111,9 @@ mod tests {
 
     #[test]
     fn patterns_and_templates_meet_where_one_name_fits_both() {
-        for (a, b, meet) in [("a-*", "a-b-*", true), ("a-*", "a-1", true), ("a-*", "b-*", false), ("a", "a-1", false)] {
+        for (a, b, meet) in
+            [("a-*", "a-b-*", true), ("a-*", "a-1", true), ("a-*", "b-*", false), ("a", "a-1", false)]
+        {
             assert_eq!(patterns_meet(a, b), meet, "{a} {b}");
             assert_eq!(patterns_meet(b, a), meet, "{b} {a}");
         }

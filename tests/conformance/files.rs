@@ -1,0 +1,1 @@
+//! What only the files store must stand.
