@@ -149,7 +149,7 @@ impl Verb {
             Self::Audit(verb) => verb.operation(),
             Self::Certificate(_) => "make the certificate",
             Self::Schema { .. } => "print the schema",
-            Self::Demo { .. } => "build the demo",
+            Self::Demo { .. } => "run the demo",
             Self::Completions { .. } => "print completions",
             Self::Man { .. } => "print the manual page",
         }

@@ -12,7 +12,7 @@ use crate::audit;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::read::{Loaded, load, render_faults};
-use crate::enforce::World;
+use crate::gather::World;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger, LedgerError};
 use crate::policy::tree::has_errors;
@@ -87,7 +87,7 @@ impl Context {
 
     /// The ledger for reading, `None` where nothing was ever recorded.
     pub(super) async fn ledger_to_read(&self, config: &Config) -> Result<Option<Box<dyn Ledger>>, Failure> {
-        let ledger = open_to_read(config).await.map_err(|error| Failure::ledger(&error))?;
+        let ledger = ledger_to_read(config).await?;
         let doubt =
             audit::doubt(&config.audit, ledger.as_deref()).await.map_err(|error| Failure::audit(&error))?;
         match doubt {
@@ -109,8 +109,11 @@ async fn open(config: &Config) -> Result<Box<dyn Ledger>, LedgerError> {
     Ok(Box::new(SqliteLedger::open(&config.ledger.path, &config.ledger.key_file).await?))
 }
 
-async fn open_to_read(config: &Config) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
-    let ledger = SqliteLedger::open_read_only(&config.ledger.path, &config.ledger.key_file).await?;
+/// The ledger for reading, in doubt or not.
+pub(super) async fn ledger_to_read(config: &Config) -> Result<Option<Box<dyn Ledger>>, Failure> {
+    let ledger = SqliteLedger::open_read_only(&config.ledger.path, &config.ledger.key_file)
+        .await
+        .map_err(|error| Failure::ledger(&error))?;
     Ok(ledger.map(|ledger| -> Box<dyn Ledger> { Box::new(ledger) }))
 }
 

@@ -2,22 +2,22 @@
 //! It shows progress and shapes the report; what may be erased is decided elsewhere.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use clap::Args;
 use indicatif::ProgressBar;
-use serde::Deserialize;
 
 use super::context::Context;
 use super::output::{Answer, Failure, alarm, bar, bold, with_headings};
 use super::values;
-use crate::enforce::{Order, Progress, run_once};
+use crate::enforce::{Order, PlacementReport, Progress, RunReport, RunStatus, run_once};
 use crate::id::{PlacementId, PlanId};
+use crate::plan::Plan;
 use crate::plan::text::{Column, absolute, count, counted, moment, shown, table};
-use crate::plan::{Counts, Plan, Refusal, Residual};
+use crate::policy::Level;
 
 /// Largest plan file read: a plan of a million steps. What is larger was not written by `plan`.
 const PLAN_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -44,17 +44,8 @@ pub(super) async fn enforce(context: &Context, args: EnforceArgs) -> Result<Answ
     let report = run_once(&world, order, &|progress| bars.show(&progress)).await;
     bars.clear();
     let report = report.map_err(|trouble| Failure::trouble(&trouble))?;
-    let json = serde_json::to_value(&report)
-        .map_err(|error| Failure::unmet(format!("failed to read the report: {error}")))?;
-    let view = ReportView::deserialize(&json)
-        .map_err(|error| Failure::unmet(format!("failed to read the report: {error}")))?;
-    let exit = match view.status {
-        Status::Done => 0,
-        Status::Failed => 1,
-        Status::Refused => 3,
-    };
-    let text = view.text(world.config.schedule.time_zone, context.now);
-    Ok(Answer::new(&json, with_headings(&text))?.exit(exit))
+    let text = text_of(&report, world.config.schedule.time_zone, context.now);
+    Ok(Answer::new(&report, with_headings(&text))?.exit(report.status.exit_code()))
 }
 
 fn order_of(args: EnforceArgs, now: DateTime<Utc>) -> Result<Order, Failure> {
@@ -97,7 +88,7 @@ struct Bars(Mutex<BTreeMap<PlacementId, Option<ProgressBar>>>);
 
 impl Bars {
     fn show(&self, progress: &Progress) {
-        let Ok(mut bars) = self.0.lock() else { return };
+        let mut bars = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bars
             .entry(progress.placement.clone())
             .or_insert_with(|| bar(progress.placement.as_str(), progress.of));
@@ -113,43 +104,10 @@ impl Bars {
     }
 
     fn clear(&self) {
-        let Ok(bars) = self.0.lock() else { return };
-        for bar in bars.values().flatten() {
+        for bar in self.0.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {
             bar.finish_and_clear();
         }
     }
-}
-
-/// The report as `contract.md` has it: the text is made from what scripts read, so the two never differ.
-#[derive(Deserialize)]
-struct ReportView {
-    run_id: String,
-    plan_id: String,
-    at: DateTime<Utc>,
-    status: Status,
-    placements: Vec<PlacementView>,
-    refusals: Vec<Refusal>,
-    totals: Counts,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "kebab-case")]
-enum Status {
-    Done,
-    Failed,
-    Refused,
-}
-
-#[derive(Deserialize)]
-struct PlacementView {
-    placement: String,
-    #[serde(flatten)]
-    counts: Counts,
-    level: Option<String>,
-    #[serde(default)]
-    residual: Vec<Residual>,
-    #[serde(default)]
-    failure: Option<String>,
 }
 
 const COLUMNS: [Column; 7] = [
@@ -162,93 +120,90 @@ const COLUMNS: [Column; 7] = [
     Column::Left("level"),
 ];
 
-impl ReportView {
-    fn text(&self, zone: Tz, now: DateTime<Utc>) -> String {
-        let status = match self.status {
-            Status::Done => bold("done"),
-            Status::Failed => alarm("failed"),
-            Status::Refused => alarm("refused"),
-        };
-        let mut text = format!(
-            "{status}: {} of plan {}, as of {}\n",
-            self.run_id,
-            self.plan_id,
-            absolute(self.at, zone)
-        );
-        if !self.placements.is_empty() {
-            let rows: Vec<Vec<String>> = self.placements.iter().map(PlacementView::row).collect();
-            text.push_str(&format!("\nErased\n{}", table(&COLUMNS, &rows)));
-        }
-        text.push_str(&self.residuals(zone, now));
-        let failures: String = self
-            .placements
-            .iter()
-            .filter_map(|p| p.failure.as_ref().map(|why| format!("  {}: {}\n", p.placement, shown(why))))
-            .collect();
-        if !failures.is_empty() {
-            text.push_str(&format!("\nNot done\n{failures}"));
-        }
-        text.push_str(&self.refused());
-        let totals = &self.totals;
-        text.push_str(&format!(
-            "\nTotal: {} erased, {} verified absent, {} failed\n",
-            counted(totals.erased, "record", "records"),
-            count(totals.verified_absent),
-            count(totals.failed)
-        ));
-        if matches!(self.status, Status::Done) && totals.erased > 0 {
-            text.push_str(&format!("Evidence: `retentiond certificate {}`\n", self.run_id));
-        }
-        text
+fn text_of(report: &RunReport, zone: Tz, now: DateTime<Utc>) -> String {
+    let status = match report.status {
+        RunStatus::Done => bold("done"),
+        RunStatus::Failed => alarm("failed"),
+        RunStatus::Refused => alarm("refused"),
+    };
+    let at = absolute(report.at, zone);
+    let mut text = format!("{status}: {} of plan {}, as of {at}\n", report.run_id, report.plan_id);
+    if !report.placements.is_empty() {
+        let rows: Vec<Vec<String>> = report.placements.iter().map(row).collect();
+        text.push_str(&format!("\nErased\n{}", table(&COLUMNS, &rows)));
     }
-
-    fn residuals(&self, zone: Tz, now: DateTime<Utc>) -> String {
-        let mut rows = Vec::new();
-        for placement in &self.placements {
-            for residual in &placement.residual {
-                let until =
-                    residual.until.map_or("nobody can say".to_owned(), |until| moment(until, zone, now));
-                rows.push(vec![placement.placement.clone(), residual.what.clone(), until]);
-            }
-        }
-        if rows.is_empty() {
-            return String::new();
-        }
-        let columns = [Column::Left("placement"), Column::Left("what"), Column::Left("until")];
-        format!("\nResidual\n{}", table(&columns, &rows))
+    text.push_str(&residuals(report, zone, now));
+    if !report.failures.is_empty() {
+        let lines: String = report.failures.iter().map(|why| format!("  {}\n", shown(why))).collect();
+        text.push_str(&format!("\nNot done\n{lines}"));
     }
-
-    fn refused(&self) -> String {
-        if self.refusals.is_empty() {
-            return String::new();
-        }
-        let mut text = "\nRefused\n".to_owned();
-        for refusal in &self.refusals {
-            text.push_str(&format!(
-                "  {} in store {} ({}): {}\n",
-                refusal.category,
-                refusal.store,
-                refusal.code,
-                shown(&refusal.message)
-            ));
-            if let Some(id) = &refusal.approve {
-                text.push_str(&format!("    to let it pass: `retentiond enforce --approve {id}`\n"));
-            }
-        }
-        text
+    text.push_str(&refused(report));
+    let totals = &report.totals;
+    text.push_str(&format!(
+        "\nTotal: {} erased, {} verified absent, {} failed\n",
+        counted(totals.erased, "record", "records"),
+        count(totals.verified_absent),
+        count(totals.failed)
+    ));
+    if totals.erased > 0 {
+        text.push_str(&format!("Evidence: `retentiond certificate {}`\n", report.run_id));
     }
+    text
 }
 
-impl PlacementView {
-    fn row(&self) -> Vec<String> {
-        vec![
-            self.placement.clone(),
-            count(self.counts.erased),
-            count(self.counts.already_absent),
-            count(self.counts.changed),
-            count(self.counts.failed),
-            count(self.counts.verified_absent),
-            self.level.clone().unwrap_or_default(),
-        ]
+fn row(placement: &PlacementReport) -> Vec<String> {
+    let counts = &placement.counts;
+    vec![
+        placement.placement.to_string(),
+        count(counts.erased),
+        count(counts.already_absent),
+        count(counts.changed),
+        count(counts.failed),
+        count(counts.verified_absent),
+        level_word(placement.level).to_owned(),
+    ]
+}
+
+fn residuals(report: &RunReport, zone: Tz, now: DateTime<Utc>) -> String {
+    let mut rows = Vec::new();
+    for placement in &report.placements {
+        for residual in &placement.residual {
+            let until = residual.until.map_or("nobody can say".to_owned(), |until| moment(until, zone, now));
+            rows.push(vec![placement.placement.to_string(), residual.what.clone(), until]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let columns = [Column::Left("placement"), Column::Left("what"), Column::Left("until")];
+    format!("\nResidual\n{}", table(&columns, &rows))
+}
+
+fn refused(report: &RunReport) -> String {
+    if report.refusals.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nRefused\n".to_owned();
+    for refusal in &report.refusals {
+        let message = shown(&refusal.message);
+        text.push_str(&format!(
+            "  {} in store {} ({}): {message}\n",
+            refusal.category, refusal.store, refusal.code
+        ));
+        if let Some(id) = &refusal.approve {
+            text.push_str(&format!("    to let it pass: `retentiond enforce --approve {id}`\n"));
+        }
+    }
+    text
+}
+
+/// The word for a level in reports.
+fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::Deleted => "deleted",
+        Level::Overwritten => "overwritten",
+        Level::Scrubbed => "scrubbed",
+        Level::Verified => "verified",
+        Level::MediaCleared => "media-cleared",
     }
 }

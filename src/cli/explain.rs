@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use serde::Deserialize;
 
 use super::context::Context;
 use super::output::{Answer, Failure, bold};
 use super::values;
 use crate::gather;
 use crate::id::PlacementId;
+use crate::plan::Disposition;
 use crate::plan::text::{moment, shown};
 
 /// What `explain` takes.
@@ -32,39 +32,25 @@ pub(super) async fn explain(context: &Context, args: ExplainArgs) -> Result<Answ
     let explanation = gather::explain(&world, &placement, &args.key, at)
         .await
         .map_err(|trouble| Failure::trouble(&trouble))?;
-    let unreadable = |error| Failure::unmet(format!("failed to read the explanation: {error}"));
-    let json = serde_json::to_value(&explanation).map_err(unreadable)?;
-    let view = ExplanationView::deserialize(&json).map_err(unreadable)?;
     let zone = world.config.schedule.time_zone;
     let when = |instant: Option<DateTime<Utc>>| instant.map(|at| moment(at, zone, context.now));
-    let lead = match view.disposition.as_str() {
-        "erase" => "This record is due to be erased.",
-        _ => "This record is kept.",
+    let lead = match (explanation.disposition, explanation.reason) {
+        (Disposition::Erase, _) => "This record is to be erased.",
+        (Disposition::Retain, Some(_)) => "This record is kept.",
+        (Disposition::Retain, None) => "This record is kept: it is not due.",
     };
     let mut text = format!("{}\n", bold(lead));
     for (name, value) in [
-        ("tenant", view.tenant),
-        ("event time", when(view.event_time)),
-        ("reason", view.reason),
-        ("clause", view.clause),
-        ("due", when(view.due_at)),
-        ("gone by", when(view.deadline)),
+        ("tenant", explanation.tenant.as_ref().map(ToString::to_string)),
+        ("event time", when(explanation.event_time)),
+        ("reason", explanation.reason.map(|reason| reason.word().to_owned())),
+        ("clause", explanation.clause.clone()),
+        ("due", when(explanation.due_at)),
+        ("gone by", when(explanation.deadline)),
     ] {
         if let Some(value) = value {
             text.push_str(&format!("  {name:<10}  {}\n", shown(&value)));
         }
     }
-    Answer::new(&json, text)
-}
-
-/// The explanation as `contract.md` has it.
-#[derive(Deserialize)]
-struct ExplanationView {
-    tenant: Option<String>,
-    event_time: Option<DateTime<Utc>>,
-    disposition: String,
-    reason: Option<String>,
-    clause: Option<String>,
-    due_at: Option<DateTime<Utc>>,
-    deadline: Option<DateTime<Utc>>,
+    Answer::new(&explanation, text)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::AuditError;
-use crate::enforce::Trouble;
+use crate::gather::Trouble;
 use crate::ledger::LedgerError;
 use crate::plan::text::shown;
 
@@ -93,13 +93,20 @@ impl Failure {
 
     /// The audit log could not be read or written.
     pub(super) fn audit(error: &AuditError) -> Self {
-        Self::unmet(error.to_string())
+        let exit = match error {
+            AuditError::Ledger(error) => return Self::ledger(error),
+            AuditError::Files { .. } => 1,
+            AuditError::Usage(_) => 2,
+            AuditError::Refused(_) => 3,
+            AuditError::Damaged(_) => 5,
+        };
+        Self::new(exit, error.to_string())
     }
 
     /// A service says no.
     pub(super) fn trouble(trouble: &Trouble) -> Self {
         let mut failure = Self::new(trouble.exit_code(), trouble.to_string());
-        failure.hint = trouble.hint().map(|hint| hint.to_string());
+        failure.hint = trouble.hint().map(str::to_owned);
         failure
     }
 
@@ -197,7 +204,8 @@ pub(super) fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         return deliver(Ok(Answer::raw(text.into_bytes())), false);
     }
     say(text.trim_end());
-    let as_json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    let as_json =
+        arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
     if as_json {
         let plain = without_values(error.render().to_string(), arguments);
         let message = plain.trim_end().trim_start_matches("error: ").to_owned();

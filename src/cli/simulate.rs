@@ -1,7 +1,6 @@
 //! `simulate`: the calendar of what will be erased when. It shapes the answer.
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 
 use super::context::Context;
 use super::output::{Answer, Failure};
@@ -20,35 +19,25 @@ pub(super) async fn simulate(
     let world = context.world()?;
     let simulation =
         gather::simulate(&world, from, to).await.map_err(|trouble| Failure::trouble(&trouble))?;
-    let unreadable = |error| Failure::unmet(format!("failed to read the calendar: {error}"));
-    let json = serde_json::to_value(&simulation).map_err(unreadable)?;
-    let view = CalendarView::deserialize(&json).map_err(unreadable)?;
     let columns =
         [Column::Left("date"), Column::Left("placement"), Column::Left("why"), Column::Right("records")];
-    let rows: Vec<Vec<String>> = view
+    let rows: Vec<Vec<String>> = simulation
         .days
         .iter()
-        .map(|day| vec![day.date.clone(), day.placement.clone(), day.reason.clone(), count(day.records)])
+        .map(|day| {
+            vec![
+                day.date.to_string(),
+                day.placement.to_string(),
+                day.reason.word().to_owned(),
+                count(day.records),
+            ]
+        })
         .collect();
-    let total = view.days.iter().map(|day| day.records).sum();
+    let total = simulation.days.iter().map(|day| day.records).sum();
     let text = if rows.is_empty() {
         "Nothing falls due in this time.\n".to_owned()
     } else {
         format!("{}\nTotal: {}\n", table(&columns, &rows), counted(total, "record", "records"))
     };
-    Answer::new(&json, text)
-}
-
-/// The calendar as `contract.md` has it.
-#[derive(Deserialize)]
-struct CalendarView {
-    days: Vec<DayView>,
-}
-
-#[derive(Deserialize)]
-struct DayView {
-    date: String,
-    placement: String,
-    reason: String,
-    records: u64,
+    Answer::new(&simulation, text)
 }

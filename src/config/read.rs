@@ -21,7 +21,8 @@ use crate::policy::validate::validate;
 /// Everything that was read, or why it was not.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The configuration; there only where no fault of any file is an error.
+    /// The configuration; there only where no fault of its own file is an error. The emergency stop and holds need no
+    /// more; what plans or erases asks for [`Loaded::policies`] too.
     pub config: Option<Config>,
     /// The policies; there only where no fault of any file is an error.
     pub policies: Option<Policies>,
@@ -47,8 +48,8 @@ pub fn load_with(config_file: &Path, lookup: Lookup<'_>) -> Loaded {
     let capabilities = settings.stores.as_ref().map(stores::capabilities);
     let mut across = validate(&parsed, capabilities.as_ref());
     loaded.faults.append(&mut across);
+    loaded.config = settings.config;
     if !has_errors(&loaded.faults) {
-        loaded.config = settings.config;
         loaded.policies = Some(Policies::new(parsed.into_iter().map(|parsed| parsed.policy).collect()));
     }
     loaded
