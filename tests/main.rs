@@ -5,13 +5,14 @@
     clippy::panic,
     reason = "a test that cannot go on fails, also in its helpers"
 )]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests; clippy knows only test functions")]
 
 mod audit;
 mod bad_policies;
 mod cli;
 mod conformance;
+mod crash;
 mod harness;
 mod sqlite_store;
 mod tidy;
 mod time;
+mod world;
