@@ -1,7 +1,9 @@
 //! The ledger: what was asked, ordered, decided and done, and nothing that a store holds.
 //! It owns the trait [`Ledger`] and its row types; `sqlite` is the embedded default. It makes no policy decision.
 
-pub mod seal;
+mod entry;
+mod seal;
+mod shown;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,7 @@ use crate::id::{
     Category, EntitlementId, Fingerprint, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId,
     SubjectKey, TenantId,
 };
-use crate::plan::{CountsByTenant, NamedSubject, Plan, Residual, SubjectOrigin};
+use crate::plan::{CountsByTenant, NamedSubject, Plan, Residual, Step, SubjectOrigin};
 use crate::policy::Level;
 
 /// The head of the audit log: how many entries, and the root over them (RFC 6962, hex).
@@ -28,13 +30,14 @@ pub struct Head {
 }
 
 /// What someone asks to have erased, as given on the command line or over HTTP.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewRequest {
     /// Whose data.
     pub tenant: TenantId,
     /// Exactly one of: subjects (kind, value), categories, everything (both empty and `everything`).
     pub scope: NewScope,
-    /// Start of its clock.
+    /// Start of its clock. The `now` of the call where the caller was told none: then it does not count when two
+    /// requests with the same idempotency key are compared.
     pub received_at: DateTime<Utc>,
     /// By when the last placement is gone; computed by the caller from the policies.
     pub deadline: DateTime<Utc>,
@@ -49,7 +52,7 @@ pub struct NewRequest {
 }
 
 /// What a new request or hold names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum NewScope {
     /// All data of the tenant.
     Everything,
@@ -145,7 +148,7 @@ pub enum TenantState {
 }
 
 /// A lawful order, as asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewHold {
     /// Whose data.
     pub tenant: TenantId,
@@ -235,7 +238,7 @@ pub struct Stop {
 }
 
 /// What is about to be erased: durable before a store is touched.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Intent {
     /// The run.
     pub run_id: RunId,
@@ -274,7 +277,7 @@ pub struct BatchGuard {
 }
 
 /// An intent that no outcome followed: the process died in between.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OpenIntent {
     /// The intent's number.
     pub number: u64,
@@ -490,6 +493,19 @@ pub trait Ledger: Send + Sync {
     ) -> Result<(), LedgerError>;
     /// Intents that no outcome followed. Call while holding the run's place.
     async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError>;
+    /// The plan that a run made while it was under way is durable too.
+    async fn extend_run(&self, run: &RunId, plan: &Plan, now: DateTime<Utc>) -> Result<(), LedgerError>;
+    /// A step of any plan of a run.
+    async fn step_of_run(&self, run: &RunId, step: &StepId) -> Result<Step, LedgerError>;
+    /// Steps of ended runs whose batches have outcomes but which have none of their own: the process died in between.
+    /// Counts are those of their finished batches.
+    async fn unsettled(&self) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError>;
+    /// A scrub of the placement is owed until [`Ledger::scrub_paid`]; recorded before the first batch that needs it.
+    async fn owe_scrub(&self, placement: &PlacementId) -> Result<(), LedgerError>;
+    /// The scrub reached its level and is owed no longer.
+    async fn scrub_paid(&self, placement: &PlacementId) -> Result<(), LedgerError>;
+    /// Placements whose scrub is owed.
+    async fn scrubs_owed(&self) -> Result<Vec<PlacementId>, LedgerError>;
     /// The outcome of a step, its erased scope and its audit entry (one per tenant) are durable.
     async fn record_outcome(&self, outcome: &StepOutcome, now: DateTime<Utc>) -> Result<(), LedgerError>;
     /// Outcomes of a run, in order.
