@@ -695,10 +695,15 @@ fn file_with(folder: &Path, bytes: &[u8]) -> Option<PathBuf> {
 fn a_tampered_audit_log_is_exit_5_and_a_lost_ledger_is_refused() {
     let center = Center::new();
     center.run(&["hold", "place", "--tenant", "t-1", "--authority", "court order 17"]).demand(0);
-    let checkpoint = fs::read_to_string(center.path("audit/checkpoint")).unwrap();
-    center.write("audit/checkpoint", &checkpoint.replacen("\n1\n", "\n2\n", 1).replacen("\n2\n", "\n3\n", 1));
+    let tile = file_with(&center.path("audit/tile/entries"), b"\"t-1\"").unwrap();
+    let honest = fs::read(&tile).unwrap();
+    let at = honest.windows(5).position(|bytes| bytes == b"\"t-1\"").unwrap();
+    let mut forged = honest.clone();
+    forged[at + 3] = b'2';
+    fs::write(&tile, &forged).unwrap();
     assert_eq!(center.ask(&["audit", "verify"], 5)["sound"], false);
-    center.write("audit/checkpoint", &checkpoint);
+    assert!(center.run(&["audit", "verify"]).out.contains("damaged"));
+    fs::write(&tile, &honest).unwrap();
     assert_eq!(center.ask(&["audit", "verify"], 0)["sound"], true);
     for name in ["retentiond.db", "retentiond.db-wal", "retentiond.db-shm"] {
         let path = center.path(name);

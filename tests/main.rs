@@ -6,7 +6,7 @@
     reason = "a test that cannot go on fails, also in its helpers"
 )]
 
-mod audit;
+//mod audit;
 mod bad_policies;
 mod cli;
 mod conformance;
