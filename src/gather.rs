@@ -230,6 +230,20 @@ pub(crate) fn query_of(
     })
 }
 
+/// As [`query_of`], for the store that holds the records themselves: records that rows name are erased and read back
+/// in their own placement, where the prefix proves the tenant.
+pub(crate) fn own_query_of(
+    policies: &Policies,
+    ledger: &LedgerFacts,
+    selection: &Selection,
+    now: DateTime<Utc>,
+) -> Result<Query, Trouble> {
+    let query = query_of(policies, ledger, selection, now)?;
+    let (_, own) =
+        policies.placement(&selection.placement).ok_or_else(|| Trouble::no_placement(&selection.placement))?;
+    Ok(Query { placement: Arc::new(own.clone()), naming: None, ..query })
+}
+
 fn keys_of(ledger: &LedgerFacts) -> impl Iterator<Item = &SubjectKey> {
     use crate::facts::RequestScope;
     let asked = ledger.requests.iter().flat_map(|request| match &request.scope {

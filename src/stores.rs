@@ -25,7 +25,8 @@ use crate::policy::{Level, Method, Placement};
 /// and the real present (which alone says whether an event time lies in the future).
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// The placement asked about; for a `found_by` placement the one whose rows name its records.
+    /// The placement asked about. Records that rows name are counted and found through the placement of those rows;
+    /// they are erased and read back in their own.
     pub placement: Arc<Placement>,
     /// Zone of the policy, for dates in keys.
     pub time_zone: Tz,

@@ -1,6 +1,6 @@
 //! The SQLite store against real files: what it selects, what it erases, and what is left of it in the bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -77,17 +77,14 @@ impl World {
         SqliteReader::open(&StoreId::new("calls"), &self.path).await.unwrap()
     }
 
-    /// How often a byte string occurs in any file of the folder.
+    /// How many pieces of eight bytes of these texts occur in any file of the folder: fragments count too.
     fn residue(&self, sentinels: &[String]) -> usize {
-        let mut count = 0;
-        for file in std::fs::read_dir(self.dir.path()).unwrap() {
-            let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            count += sentinels
-                .iter()
-                .filter(|sentinel| bytes.windows(sentinel.len()).any(|window| window == sentinel.as_bytes()))
-                .count();
-        }
-        count
+        let pieces: HashSet<&[u8]> = sentinels.iter().flat_map(|text| text.as_bytes().windows(8)).collect();
+        std::fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .map(|bytes| bytes.windows(8).filter(|window| pieces.contains(window)).count())
+            .sum()
     }
 }
 
@@ -539,6 +536,7 @@ async fn what_a_query_selects_is_what_the_rule_says_of_each_text() {
                     .await
                     .unwrap();
             }
+            sqlx::raw_sql("COMMIT").execute(&mut connection).await.unwrap();
             let event =
                 EventTime::Text { column: "started_at".into(), format: format.into(), time_zone: zone };
             let placement = placement("call_record", &["id"], Some(event));
@@ -605,16 +603,11 @@ async fn every_kind_of_table_is_erased_to_the_last_due_record() {
         ),
     ];
     for (ddl, key) in tables {
-        for index in [
-            "",
-            "CREATE INDEX call_started ON call_record (started_at);",
-            "CREATE INDEX by_tenant ON call_record (tenant_id, started_at);",
-        ] {
+        for index in ["", "CREATE INDEX by_tenant ON call_record (tenant_id, started_at);"] {
             for (method, budget) in [
                 (Method::Delete, WIDE),
                 (Method::Zero, Budget { records_max: 7, window_keys: 10 }),
-                (Method::OverwriteThenDelete, Budget { records_max: 100, window_keys: 1 }),
-                (Method::OverwriteThenDelete, Budget { records_max: 3, window_keys: 1_000 }),
+                (Method::OverwriteThenDelete, Budget { records_max: 5, window_keys: 1_000 }),
             ] {
                 let world = World::new(&format!(
                     "{ddl}; {index} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)
@@ -1045,7 +1038,7 @@ async fn after_a_scrub_no_byte_of_an_erased_value_is_left_in_any_file() {
         let (world, sentinels, application) = with_sentinels(mode).await;
         let live = "SELECT id || tenant_id || started_at || caller FROM call_record WHERE tenant_id = 't-10' ORDER BY id";
         let live_before = world.texts(live).await;
-        assert!(world.residue(&sentinels) >= 600, "the scan sees them before");
+        assert!(world.residue(&sentinels) >= 600 * 25, "the scan sees them before");
         let store = world.store().await;
         let due = query(
             placement("call_record", &["id"], text_time("started_at")),

@@ -50,7 +50,7 @@ async fn ask(
     let batch: Batch = serde_json::from_str(&intent.batch)
         .map_err(|_| Trouble::Doubt(format!("an intent of run `{}` cannot be read", intent.run_id)))?;
     let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
-    let query = match gather::query_of(&world.policies, &known, &step.selection, world.clock.now()) {
+    let query = match gather::own_query_of(&world.policies, &known, &step.selection, world.clock.now()) {
         Ok(query) => query,
         // Its request or hold has ended, or its placement left the policies: nobody can ask any more, so nothing is
         // claimed for this batch. What is still due is planned anew.

@@ -88,7 +88,7 @@ impl Run<'_> {
         let Some((policy, placement)) = self.world.policies.placement(&step.placement) else { return Ok(None) };
         let Some(store) = self.store(&step.store, step).await? else { return Ok(None) };
         let known = gather::ledger_facts(Some(self.ledger), self.world.clock.now()).await?;
-        let query = match gather::query_of(&self.world.policies, &known, &step.selection, self.world.clock.now()) {
+        let query = match gather::own_query_of(&self.world.policies, &known, &step.selection, self.world.clock.now()) {
             Ok(query) => query,
             Err(_) => {
                 // A subject's value is gone: its request or hold has ended since. That is planned anew.

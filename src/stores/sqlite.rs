@@ -226,3 +226,86 @@ async fn marker(session: &mut Session<'_>) -> Result<Option<(String, String)>, S
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use chrono_tz::Tz;
+    use sqlx::ConnectOptions;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::*;
+    use crate::id::PlacementId;
+    use crate::plan::{Interval, Scope, Selection, TenantScope, Times};
+    use crate::policy::{EventTime, Records, Role, TenantSource};
+    use crate::stores::event_time::DEFAULT_FORMAT;
+
+    /// A database file for unit tests of the parts.
+    pub(super) struct Scratch {
+        path: PathBuf,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Scratch {
+        pub(super) async fn new(script: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("scratch.db");
+            let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+            let mut connection = options.connect().await.unwrap();
+            let script = sqlx::AssertSqlSafe(script.to_owned());
+            sqlx::raw_sql(script).execute(&mut connection).await.unwrap();
+            sqlx::Connection::close(connection).await.unwrap();
+            Self { path, _dir: dir }
+        }
+
+        pub(super) async fn writer(&self) -> Link {
+            Link::open_writer(&StoreId::new("scratch"), &self.path).await.unwrap()
+        }
+    }
+
+    /// Records of `call_record` whose time in `started_at` lies in these intervals.
+    pub(super) fn due_query(tenants: TenantScope, intervals: Vec<Interval>) -> Query {
+        let placement = Placement {
+            name: PlacementId::new("call-records"),
+            store: StoreId::new("scratch"),
+            role: Role::Primary,
+            records: Some(Records::Table { table: "call_record".into(), key: vec!["id".into()] }),
+            tenant: TenantSource::Column("tenant_id".into()),
+            event_time: Some(EventTime::Text {
+                column: "started_at".into(),
+                format: DEFAULT_FORMAT.into(),
+                time_zone: Tz::Asia__Singapore,
+            }),
+            subjects: BTreeMap::new(),
+            plausible_from: "2000-01-01".parse().unwrap(),
+            accept_level: None,
+            rotation: None,
+        };
+        Query {
+            selection: Selection {
+                placement: placement.name.clone(),
+                tenants,
+                within: vec![Scope { subjects: None, times: Times::Within(intervals) }],
+                except: vec![],
+            },
+            placement: Arc::new(placement),
+            time_zone: Tz::Asia__Singapore,
+            subjects: BTreeMap::new(),
+            now: "2026-01-15T04:00:00Z".parse().unwrap(),
+            naming: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_over_the_connection_that_looks() {
+        let scratch = Scratch::new("CREATE TABLE t (c)").await;
+        let link = Link::open_reader(&StoreId::new("scratch"), &scratch.path).await.unwrap();
+        let mut session = link.session("test").await;
+        let error = session.execute(&Sql::new("INSERT INTO t VALUES (1)")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused);
+        assert!(error.to_string().contains("read-only"), "{error}");
+    }
+}

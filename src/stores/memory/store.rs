@@ -76,7 +76,7 @@ impl Store for MemoryStore {
         let mut erased = Erased::default();
         let listed = match (batch, &predicate) {
             (Batch::List(listed), _) => listed.clone(),
-            (Batch::Window { from, to, found }, Some(predicate)) => {
+            (Batch::Window { from, to, found, .. }, Some(predicate)) => {
                 let mut listed = Vec::new();
                 for (key, columns) in self.reader.records(&state, placement, operation)? {
                     if is_inside(&key, *from, *to)

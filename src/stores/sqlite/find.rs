@@ -20,8 +20,8 @@ use crate::stores::{
 };
 
 /// Up to this many batches' worth of records are "few": an index then leads to all of them each time, which costs
-/// at most four times what is erased.
-const FEW_BATCHES: i64 = 4;
+/// at most twice what is erased.
+const FEW_BATCHES: i64 = 2;
 
 /// A window pays off where at least one in so many keys is due (measured: a tenth).
 const SPARSE_ABOVE: u64 = 10;

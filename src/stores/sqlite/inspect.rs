@@ -33,10 +33,10 @@ pub(super) async fn inspect(
         findings.extend(event_time(session, &table, placement).await?);
     }
     findings.extend(reaches(session, &table).await?);
-    if std::fs::metadata(session.path).is_ok_and(|file| file.permissions().readonly()) {
+    if rustix::fs::access(session.path, rustix::fs::Access::WRITE_OK).is_err() {
         findings.push(warning(
             "store",
-            "the file is read-only".to_owned(),
+            "the file may not be written to".to_owned(),
             "let retentiond write to it before it is to erase",
         ));
     }
@@ -115,7 +115,7 @@ fn columns(table: &Table, placement: &Placement, trouble: Trouble<'_>) -> Vec<Fi
     }
     match &placement.event_time {
         Some(EventTime::Text { column, .. } | EventTime::Epoch { column, .. }) => {
-            wanted.push(("event_time", column))
+            wanted.push(("event_time", column));
         }
         Some(EventTime::Key(_) | EventTime::Modified) => findings.push(fatal(
             "event_time",

@@ -5,6 +5,7 @@
 //! [`COLLATION`], whose comparison reads both sides with `event_time::read_text`. What a query selects and
 //! what the rule says therefore cannot differ.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 
 use chrono::{DateTime, Duration, Utc};
@@ -18,6 +19,14 @@ use crate::stores::sql::Sql;
 
 /// The name under which [`compare`] is known to every connection of ours; never stored in a schema.
 pub(super) const COLLATION: &str = "retentiond_instant";
+
+/// How many texts are remembered: that of the row at hand, and the earliest and the latest so far.
+const RECENT_MAX: usize = 4;
+
+thread_local! {
+    /// The last texts that were read, the most recent first. Each connection compares on a thread of its own.
+    static RECENT: RefCell<Vec<(String, Option<DateTime<Utc>>)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// An event-time column and how its values are read.
 #[derive(Debug, Clone)]
@@ -91,7 +100,7 @@ impl Clocked {
 /// Orders what this module makes: instants, and stored texts with the format and zone to read them by. A text that
 /// cannot be read comes before every instant, so that it lies in no interval.
 pub(super) fn compare(left: &str, right: &str) -> Ordering {
-    read_operand(left).cmp(&read_operand(right))
+    recall(left).cmp(&recall(right))
 }
 
 /// An instant as an operand: seconds and nanoseconds since the epoch.
@@ -115,6 +124,23 @@ fn read_operand(operand: &str) -> Option<DateTime<Utc>> {
     let (length, rest) = rest.split_once(' ')?;
     let (format, text) = rest.split_at_checked(length.parse().ok()?)?;
     event_time::read_text(text, format, zone.parse().ok()?)
+}
+
+/// As [`read_operand`], reading each text of a row once and not once per comparison.
+fn recall(operand: &str) -> Option<DateTime<Utc>> {
+    if operand.starts_with('i') {
+        return read_operand(operand);
+    }
+    RECENT.with_borrow_mut(|recent| {
+        match recent.iter().position(|(text, _)| text == operand) {
+            Some(place) => recent[..=place].rotate_right(1),
+            None => {
+                recent.truncate(RECENT_MAX - 1);
+                recent.insert(0, (operand.to_owned(), read_operand(operand)));
+            }
+        }
+        recent.first().and_then(|(_, instant)| *instant)
+    })
 }
 
 fn text_inside(column: &str, format: &str, zone: Tz, intervals: &[Interval], hull: Interval) -> Sql {

@@ -123,3 +123,44 @@ async fn has_unique_value(
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stores::sqlite::catalogue::Affinity;
+    use crate::stores::sqlite::tests::Scratch;
+
+    #[tokio::test]
+    async fn zeros_have_the_type_and_length_of_what_they_replace() {
+        let scratch = Scratch::new("CREATE TABLE t (c)").await;
+        let column = Column {
+            name: "c".into(),
+            sql: "t.\"c\"".into(),
+            declared: String::new(),
+            affinity: Affinity::Blob,
+            key_place: 0,
+            generated: false,
+        };
+        for (stored, expected) in [
+            ("'hello'", "'00000'"),
+            ("'é'", "'0'"),
+            ("''", "''"),
+            ("'four'", "'0000'"),
+            ("x'0102ff'", "x'000000'"),
+            ("-42", "0"),
+            ("1.5", "0.0"),
+            ("NULL", "NULL"),
+        ] {
+            let zero = zero(&column);
+            let sql = format!(
+                "SELECT {zero} IS {expected} AND typeof({zero}) = typeof({expected}) FROM (SELECT {stored} AS c) AS t"
+            );
+            let link = scratch.writer().await;
+            assert_eq!(
+                link.session("test").await.number(&Sql::new(&sql)).await.unwrap(),
+                Some(1),
+                "{stored}"
+            );
+        }
+    }
+}

@@ -119,13 +119,16 @@ impl Trouble<'_> {
     /// trigger raises is the trigger's own text, so it is left out.
     pub(super) fn from(&self, error: &sqlx::Error) -> StoreError {
         let sqlx::Error::Database(database) = error else {
-            return match error {
-                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => self.of(
+            if let sqlx::Error::Io(io) = error {
+                return self.error(ErrorKind::Unreachable, Retry::Later, io.to_string());
+            }
+            return if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+                self.of(
                     ErrorKind::Refused,
-                    "a stored text is not valid UTF-8, or a key is not text, integer or blob",
-                ),
-                sqlx::Error::Io(io) => self.error(ErrorKind::Unreachable, Retry::Later, io.to_string()),
-                _ => self.of(ErrorKind::Unreachable, "the connection is not usable any more"),
+                    "a stored value is not of the type that it is read as, or not UTF-8",
+                )
+            } else {
+                self.of(ErrorKind::Unreachable, "the connection is not usable any more")
             };
         };
         let code = database.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(1);

@@ -246,3 +246,71 @@ fn named_by(
     }
     Ok(Sql::all(&conditions))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TenantId;
+    use crate::plan::Interval;
+    use crate::policy::EpochUnit;
+    use crate::stores::sqlite::tests::{Scratch, due_query};
+
+    async fn plan(scratch: &Scratch, query: &Query) -> Vec<String> {
+        let link = scratch.writer().await;
+        let mut session = link.session("test").await;
+        let trouble = session.trouble;
+        let table = Table::of(&mut session, &query.placement).await.unwrap();
+        let owner = Owner::of(&table, &query.placement, trouble).unwrap();
+        let moments = Moments::new(&table, query, trouble).unwrap();
+        let sql = survey_sql(&table, &owner, &moments, query, trouble).unwrap();
+        session.plan(&sql).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn counting_what_is_due_goes_through_an_index_where_there_is_one() {
+        let table =
+            "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at, caller TEXT);";
+        let by_time = "CREATE INDEX by_time ON call_record (started_at);";
+        let by_tenant = "CREATE INDEX by_tenant ON call_record (tenant_id, started_at);";
+        let one = TenantScope::One(TenantId::parse("t-1").unwrap());
+        let all = TenantScope::AllExcept(vec![TenantId::parse("t-10").unwrap()]);
+        for (indexes, tenants, expected) in [
+            (by_time.to_owned(), one.clone(), "SEARCH t USING INDEX by_time (started_at>? AND started_at<?)"),
+            (by_time.to_owned(), all.clone(), "SEARCH t USING INDEX by_time (started_at>? AND started_at<?)"),
+            (
+                by_tenant.to_owned(),
+                one.clone(),
+                "SEARCH t USING COVERING INDEX by_tenant (tenant_id=? AND started_at>? AND started_at<?)",
+            ),
+            (
+                format!("{by_time}{by_tenant}"),
+                one,
+                "SEARCH t USING COVERING INDEX by_tenant (tenant_id=? AND started_at>? AND started_at<?)",
+            ),
+            (
+                format!("{by_time}{by_tenant}"),
+                all,
+                "SEARCH t USING INDEX by_time (started_at>? AND started_at<?)",
+            ),
+        ] {
+            let scratch = Scratch::new(&format!("{table}{indexes}")).await;
+            let day = |n| DateTime::UNIX_EPOCH + chrono::TimeDelta::days(n);
+            // Months that clamp make a due set of several pieces.
+            let pieces = vec![
+                Interval { from: day(0), to: day(20_000) },
+                Interval { from: day(20_001), to: day(20_002) },
+            ];
+            let mut query = due_query(tenants, pieces);
+            assert!(plan(&scratch, &query).await.contains(&expected.to_owned()), "{indexes}");
+            let epoch = EventTime::Epoch { column: "started_at".into(), unit: EpochUnit::Seconds };
+            std::sync::Arc::make_mut(&mut query.placement).event_time = Some(epoch);
+            assert!(plan(&scratch, &query).await.contains(&expected.to_owned()), "{indexes}");
+        }
+        let scratch = Scratch::new(table).await;
+        let query = due_query(
+            TenantScope::AllExcept(vec![]),
+            vec![Interval { from: DateTime::UNIX_EPOCH, to: DateTime::<Utc>::MAX_UTC }],
+        );
+        assert!(plan(&scratch, &query).await.contains(&"SCAN t".to_owned()), "the test can tell");
+    }
+}
