@@ -122,13 +122,15 @@ pub async fn run_on(
 async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Result<(), Trouble> {
     let now = world.clock.now();
     if let Some(stop) = ledger.stopped().await? {
-        let text = format!("the emergency stop is on since {}: {}", stop.stopped_at.to_rfc3339(), stop.reason);
+        let text =
+            format!("the emergency stop is on since {}: {}", stop.stopped_at.to_rfc3339(), stop.reason);
         return Err(Trouble::Doubt(text));
     }
     if let Some(run) = ledger.runs(1).await?.first()
         && run.started_at > now + chrono::Duration::minutes(CLOCK_SLACK_MINUTES)
     {
-        let text = format!("the clock says {now}, but a run began at {}: set the clock right", run.started_at);
+        let text =
+            format!("the clock says {now}, but a run began at {}: set the clock right", run.started_at);
         return Err(Trouble::Doubt(text));
     }
     let at = match order {
@@ -137,7 +139,10 @@ async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Res
         Order::Approve(_) => return Ok(()),
     };
     if at > now {
-        return Err(Trouble::Schema(format!("{} lies in the future; only `plan` may look ahead", at.to_rfc3339())));
+        return Err(Trouble::Schema(format!(
+            "{} lies in the future; only `plan` may look ahead",
+            at.to_rfc3339()
+        )));
     }
     Ok(())
 }
@@ -248,7 +253,11 @@ impl<'a> Run<'a> {
 
     /// Runs the allowed steps of a plan; with `again`, only those that take the place of steps that moved, and, where
     /// the order was a fixed plan, only where they are no larger.
-    async fn carry_out(&mut self, reviewed: &ReviewedPlan, again: Option<(&[Step], bool)>) -> Result<(), Trouble> {
+    async fn carry_out(
+        &mut self,
+        reviewed: &ReviewedPlan,
+        again: Option<(&[Step], bool)>,
+    ) -> Result<(), Trouble> {
         let replaces = |step: &Step| {
             again.is_none_or(|(moved, any_size)| {
                 moved.iter().any(|old| {
@@ -265,8 +274,11 @@ impl<'a> Run<'a> {
             if self.stop.is_some() {
                 return Ok(());
             }
-            let named: Vec<&Step> =
-                allowed.iter().filter(|step| step.found_by.as_ref() == Some(&rows.step_id)).copied().collect();
+            let named: Vec<&Step> = allowed
+                .iter()
+                .filter(|step| step.found_by.as_ref() == Some(&rows.step_id))
+                .copied()
+                .collect();
             self.run_unit(rows, &named).await?;
         }
         Ok(())
