@@ -65,11 +65,10 @@ pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 /// Where nothing could be begun: a doubt, a stop, a plan that does not hold, a policy that does not fit. What goes
 /// wrong with single stores, steps or records is in the report.
 pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Result<RunReport, Trouble> {
+    // In doubt a ledger is not even made: an empty one beside the log would stand where the lost one belongs.
+    gather::ledger_view(world).await?;
     let config = &world.config.ledger;
     let ledger = SqliteLedger::open(&config.path, &config.key_file).await?;
-    if let Some(why) = audit::doubt(&world.config.audit, Some(&ledger)).await? {
-        return Err(Trouble::Doubt(why));
-    }
     let report = run_on(world, &ledger, order, watcher).await;
     // Evidence is published whatever came of the run.
     audit::publish(&ledger, &world.config.audit, world.clock.now()).await?;
@@ -123,13 +122,15 @@ pub async fn run_on(
 async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Result<(), Trouble> {
     let now = world.clock.now();
     if let Some(stop) = ledger.stopped().await? {
-        let text = format!("the emergency stop is on since {}: {}", stop.stopped_at.to_rfc3339(), stop.reason);
+        let text =
+            format!("the emergency stop is on since {}: {}", stop.stopped_at.to_rfc3339(), stop.reason);
         return Err(Trouble::Doubt(text));
     }
     if let Some(run) = ledger.runs(1).await?.first()
         && run.started_at > now + chrono::Duration::minutes(CLOCK_SLACK_MINUTES)
     {
-        let text = format!("the clock says {now}, but a run began at {}: set the clock right", run.started_at);
+        let text =
+            format!("the clock says {now}, but a run began at {}: set the clock right", run.started_at);
         return Err(Trouble::Doubt(text));
     }
     let at = match order {
@@ -138,7 +139,10 @@ async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Res
         Order::Approve(_) => return Ok(()),
     };
     if at > now {
-        return Err(Trouble::Schema(format!("{} lies in the future; only `plan` may look ahead", at.to_rfc3339())));
+        return Err(Trouble::Schema(format!(
+            "{} lies in the future; only `plan` may look ahead",
+            at.to_rfc3339()
+        )));
     }
     Ok(())
 }
@@ -249,7 +253,11 @@ impl<'a> Run<'a> {
 
     /// Runs the allowed steps of a plan; with `again`, only those that take the place of steps that moved, and, where
     /// the order was a fixed plan, only where they are no larger.
-    async fn carry_out(&mut self, reviewed: &ReviewedPlan, again: Option<(&[Step], bool)>) -> Result<(), Trouble> {
+    async fn carry_out(
+        &mut self,
+        reviewed: &ReviewedPlan,
+        again: Option<(&[Step], bool)>,
+    ) -> Result<(), Trouble> {
         let replaces = |step: &Step| {
             again.is_none_or(|(moved, any_size)| {
                 moved.iter().any(|old| {
@@ -266,8 +274,11 @@ impl<'a> Run<'a> {
             if self.stop.is_some() {
                 return Ok(());
             }
-            let named: Vec<&Step> =
-                allowed.iter().filter(|step| step.found_by.as_ref() == Some(&rows.step_id)).copied().collect();
+            let named: Vec<&Step> = allowed
+                .iter()
+                .filter(|step| step.found_by.as_ref() == Some(&rows.step_id))
+                .copied()
+                .collect();
             self.run_unit(rows, &named).await?;
         }
         Ok(())

@@ -22,7 +22,9 @@ use crate::plan::{Group, Plan, Reason, Scope, Selection, TenantScope, Times, gro
 use crate::policy::{Policies, Records};
 use crate::stores::{self, ErrorKind, Query, Reader, StoreError};
 
-pub use report::{Explanation, LastRun, Problem, SimulatedDay, Simulation, Status, check_online, explain, simulate, status};
+pub use report::{
+    Explanation, LastRun, Problem, SimulatedDay, Simulation, Status, check_online, explain, simulate, status,
+};
 pub use trouble::Trouble;
 
 /// What a command works with: configuration, policies and a clock.
@@ -110,7 +112,10 @@ pub async fn ledger_view(world: &World) -> Result<Option<SqliteLedger>, Trouble>
 }
 
 /// The ledger's part of the facts. An entitlement that is over now does not count, whatever instant is planned.
-pub(crate) async fn ledger_facts(ledger: Option<&dyn Ledger>, now: DateTime<Utc>) -> Result<LedgerFacts, Trouble> {
+pub(crate) async fn ledger_facts(
+    ledger: Option<&dyn Ledger>,
+    now: DateTime<Utc>,
+) -> Result<LedgerFacts, Trouble> {
     let Some(ledger) = ledger else { return Ok(LedgerFacts::default()) };
     let mut facts = ledger.facts().await?;
     facts.entitlements.retain(|entitlement| entitlement.until.is_none_or(|until| now < until));
@@ -122,7 +127,12 @@ pub(crate) async fn ledger_facts(ledger: Option<&dyn Ledger>, now: DateTime<Utc>
 /// # Errors
 /// Where a placement does not fit its store (a missing table or column) or a question was refused. A store that
 /// falls silent is recorded in [`Facts::unreachable`].
-pub async fn facts(world: &World, readers: &Readers, ledger: LedgerFacts, at: DateTime<Utc>) -> Result<Facts, Trouble> {
+pub async fn facts(
+    world: &World,
+    readers: &Readers,
+    ledger: LedgerFacts,
+    at: DateTime<Utc>,
+) -> Result<Facts, Trouble> {
     let mut facts = Facts { ledger, unreachable: readers.unreachable.clone(), ..Facts::default() };
     for (id, reader) in &readers.readers {
         facts.capabilities.insert(id.clone(), reader.capability());
@@ -140,13 +150,19 @@ pub async fn facts(world: &World, readers: &Readers, ledger: LedgerFacts, at: Da
 async fn inspect(world: &World, readers: &Readers, facts: &mut Facts) -> Result<(), Trouble> {
     let mut fatal = Vec::new();
     for placement in world.policies.iter().flat_map(|policy| &policy.placements) {
-        let Some(reader) = readers.readers.get(&placement.store).filter(|_| placement.records.is_some()) else {
+        let Some(reader) = readers.readers.get(&placement.store).filter(|_| placement.records.is_some())
+        else {
             continue;
         };
         match reader.inspect(placement).await {
-            Ok(findings) => fatal.extend(findings.into_iter().filter(|finding| finding.fatal).map(|finding| {
-                format!("placement `{}`, {}: {} ({})", placement.name, finding.field, finding.message, finding.help)
-            })),
+            Ok(findings) => {
+                fatal.extend(findings.into_iter().filter(|finding| finding.fatal).map(|finding| {
+                    format!(
+                        "placement `{}`, {}: {} ({})",
+                        placement.name, finding.field, finding.message, finding.help
+                    )
+                }))
+            }
             Err(error) => silence(error, &mut facts.unreachable)?,
         }
     }
@@ -154,7 +170,12 @@ async fn inspect(world: &World, readers: &Readers, facts: &mut Facts) -> Result<
 }
 
 /// Counts every group that is not counted yet. True where a store fell silent.
-async fn survey(world: &World, readers: &Readers, facts: &mut Facts, at: DateTime<Utc>) -> Result<bool, Trouble> {
+async fn survey(
+    world: &World,
+    readers: &Readers,
+    facts: &mut Facts,
+    at: DateTime<Utc>,
+) -> Result<bool, Trouble> {
     let now = world.clock.now();
     let mut surveys: BTreeMap<String, Survey> = std::mem::take(&mut facts.surveys);
     let mut surveyed = std::mem::take(&mut facts.surveyed);
@@ -181,11 +202,17 @@ async fn survey(world: &World, readers: &Readers, facts: &mut Facts, at: DateTim
 }
 
 /// Counts placements as far as the limit on shares needs: it asks only whether the due records are too large a part.
-async fn populate(world: &World, readers: &Readers, facts: &mut Facts, at: DateTime<Utc>) -> Result<(), Trouble> {
+async fn populate(
+    world: &World,
+    readers: &Readers,
+    facts: &mut Facts,
+    at: DateTime<Utc>,
+) -> Result<(), Trouble> {
     let mut due: BTreeMap<PlacementId, u64> = BTreeMap::new();
     for group in groups(&world.policies, facts, at) {
         if group.reason == Reason::Age && group.column.is_none() {
-            let records = facts.surveys.get(&group.selection.digest()).map_or(0, |survey| survey.total().records);
+            let records =
+                facts.surveys.get(&group.selection.digest()).map_or(0, |survey| survey.total().records);
             *due.entry(group.placement.name.clone()).or_default() += records;
         }
     }
@@ -209,14 +236,20 @@ pub(crate) fn query_of(
     selection: &Selection,
     now: DateTime<Utc>,
 ) -> Result<Query, Trouble> {
-    let (policy, placement) =
-        policies.placement(&selection.placement).ok_or_else(|| Trouble::no_placement(&selection.placement))?;
-    let (rows, column) = rows_of(policy, placement).ok_or_else(|| Trouble::no_placement(&selection.placement))?;
-    let known: BTreeMap<&Fingerprint, &SubjectKey> = keys_of(ledger).map(|key| (key.fingerprint(), key)).collect();
+    let (policy, placement) = policies
+        .placement(&selection.placement)
+        .ok_or_else(|| Trouble::no_placement(&selection.placement))?;
+    let (rows, column) =
+        rows_of(policy, placement).ok_or_else(|| Trouble::no_placement(&selection.placement))?;
+    let known: BTreeMap<&Fingerprint, &SubjectKey> =
+        keys_of(ledger).map(|key| (key.fingerprint(), key)).collect();
     let mut subjects = BTreeMap::new();
     for named in selection.subjects() {
         let key = known.get(&named.fingerprint).ok_or_else(|| {
-            Trouble::Doubt(format!("subject {} of placement `{}` is not known", named.fingerprint, placement.name))
+            Trouble::Doubt(format!(
+                "subject {} of placement `{}` is not known",
+                named.fingerprint, placement.name
+            ))
         })?;
         subjects.insert(named.fingerprint.clone(), (*key).clone());
     }
@@ -239,8 +272,9 @@ pub(crate) fn own_query_of(
     now: DateTime<Utc>,
 ) -> Result<Query, Trouble> {
     let query = query_of(policies, ledger, selection, now)?;
-    let (_, own) =
-        policies.placement(&selection.placement).ok_or_else(|| Trouble::no_placement(&selection.placement))?;
+    let (_, own) = policies
+        .placement(&selection.placement)
+        .ok_or_else(|| Trouble::no_placement(&selection.placement))?;
     Ok(Query { placement: Arc::new(own.clone()), naming: None, ..query })
 }
 
@@ -305,7 +339,8 @@ fn counted<'a>(groups: Vec<Group<'a>>, facts: &Facts) -> Vec<(Group<'a>, u64)> {
     groups
         .into_iter()
         .map(|group| {
-            let records = facts.surveys.get(&group.selection.digest()).map_or(0, |survey| survey.total().records);
+            let records =
+                facts.surveys.get(&group.selection.digest()).map_or(0, |survey| survey.total().records);
             (group, records)
         })
         .collect()

@@ -54,6 +54,10 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, lowest first.
+    pub const ALL: [Self; 5] =
+        [Self::Deleted, Self::Overwritten, Self::Scrubbed, Self::Verified, Self::MediaCleared];
+
     /// The word in policies, JSON and the audit log.
     pub fn word(self) -> &'static str {
         match self {
@@ -67,6 +71,9 @@ impl Level {
 }
 
 impl Method {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Delete, Self::OverwriteThenDelete, Self::Zero];
+
     /// The word in policies, JSON and the audit log.
     pub fn word(self) -> &'static str {
         match self {
@@ -96,6 +103,20 @@ pub enum Trigger {
     Request,
     /// The termination of the tenant.
     Termination,
+}
+
+impl Trigger {
+    /// Every trigger.
+    pub const ALL: [Self; 3] = [Self::Age, Self::Request, Self::Termination];
+
+    /// The word in policies.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Request => "request",
+            Self::Termination => "termination",
+        }
+    }
 }
 
 /// One promise: what starts it, how long it waits, by when the last placement is gone, which text it keeps.

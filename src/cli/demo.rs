@@ -25,7 +25,9 @@ const DEFAULT_DIR: &str = "retentiond-demo";
 pub(super) async fn demo(context: &Context, dir: Option<PathBuf>) -> Result<Answer, Failure> {
     let dir = dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR));
     let voice = if context.json { Voice::Aside } else { Voice::Aloud };
-    run(&dir, context.now, voice).await.map_err(|error| Failure::unmet(format!("failed to run the demo: {error}")))?;
+    run(&dir, context.now, voice)
+        .await
+        .map_err(|error| Failure::unmet(format!("failed to run the demo: {error}")))?;
     Answer::new(&json!({"dir": dir, "ok": true}), "")
 }
 
@@ -46,7 +48,10 @@ async fn run(dir: &Path, now: DateTime<Utc>, voice: Voice) -> Result<(), DemoErr
     story.tell("Three tenants (acme, beta, gamma), five categories: agents, calls with recordings, service records with");
     story.tell("voicemail, configuration and logs, in two SQLite files and a folder of objects. The backup rotates by itself.");
     build::build(&story.dir, now).await?;
-    story.tell(&format!("Built in {}. Every command below is one that an operator types there.", story.dir.display()));
+    story.tell(&format!(
+        "Built in {}. Every command below is one that an operator types there.",
+        story.dir.display()
+    ));
     story.look_around()?;
     story.age().await?;
     story.request().await?;
@@ -54,8 +59,12 @@ async fn run(dir: &Path, now: DateTime<Utc>, voice: Voice) -> Result<(), DemoErr
     story.release().await?;
     story.tampering()?;
     story.say("That was the main job");
-    story.tell("Nothing was erased early, every kept record says why, and each erasure was looked for again.");
-    story.tell(&format!("The folder stays for you to play with: cd {} && retentiond status", story.dir.display()));
+    story
+        .tell("Nothing was erased early, every kept record says why, and each erasure was looked for again.");
+    story.tell(&format!(
+        "The folder stays for you to play with: cd {} && retentiond status",
+        story.dir.display()
+    ));
     Ok(())
 }
 
@@ -71,7 +80,19 @@ impl Story {
         self.show(&["check", "--online"], 0)?;
         self.say("2. Lawful orders and longer storage come first");
         self.tell("A court wants one caller's records of gamma kept. acme's analytics are on trial for longer storage.");
-        self.show(&["hold", "place", "--tenant", "gamma", "--subject", &phone(HELD), "--authority", "court order 17"], 0)?;
+        self.show(
+            &[
+                "hold",
+                "place",
+                "--tenant",
+                "gamma",
+                "--subject",
+                &phone(HELD),
+                "--authority",
+                "court order 17",
+            ],
+            0,
+        )?;
         let name = "extended-storage";
         self.show(&["entitlement", "grant", name, "--tenant", "acme", "--category", "call-analytics"], 0)?;
         self.say("3. What is due, and what is kept?");
@@ -82,34 +103,56 @@ impl Story {
 
     async fn age(&self) -> Result<(), DemoError> {
         self.say("4. Age: six calendar months, counted for every single record");
-        self.tell("A first backlog is larger than any ordinary day, so the limit on shares stops it and asks.");
+        self.tell(
+            "A first backlog is larger than any ordinary day, so the limit on shares stops it and asks.",
+        );
         let refused = self.show(&["enforce"], 3)?;
         let plan = text(&refused, "/refusals/0/approve").or_else(|_| text(&refused, "/plan_id"))?;
-        let held = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'gamma' AND caller = ?", HELD).await?;
+        let held = self
+            .count("SELECT count(*) FROM call_record WHERE tenant_id = 'gamma' AND caller = ?", HELD)
+            .await?;
         self.show(&["enforce", "--approve", &plan], 0)?;
         let plan = self.ask(&["plan"], 0)?;
-        let age_left = plan["steps"].as_array().map_or(0, |steps| steps.iter().filter(|s| s["reason"] == "age").count());
+        let age_left =
+            plan["steps"].as_array().map_or(0, |steps| steps.iter().filter(|s| s["reason"] == "age").count());
         self.claim(age_left == 0, "nothing that is over age is left to erase")?;
-        let kept = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'gamma' AND caller = ?", HELD).await?;
-        self.claim(kept == held && held > 0, &format!("all {held} calls of the held caller are still there"))?;
+        let kept = self
+            .count("SELECT count(*) FROM call_record WHERE tenant_id = 'gamma' AND caller = ?", HELD)
+            .await?;
+        self.claim(
+            kept == held && held > 0,
+            &format!("all {held} calls of the held caller are still there"),
+        )?;
         let dangling = self.dangling().await?;
-        self.claim(dangling == 0, "no row names a recording that is gone, and no recording is left that no row names")
+        self.claim(
+            dangling == 0,
+            "no row names a recording that is gone, and no recording is left that no row names",
+        )
     }
 
     async fn request(&self) -> Result<(), DemoError> {
         self.say("5. A person asks to be forgotten");
         self.tell(&format!("{FORGOTTEN} called acme, beta and gamma; only acme is asked to forget."));
-        let beta = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'beta' AND caller = ?", FORGOTTEN).await?;
+        let beta = self
+            .count("SELECT count(*) FROM call_record WHERE tenant_id = 'beta' AND caller = ?", FORGOTTEN)
+            .await?;
         let args = ["request", "create", "--tenant", "acme", "--subject", &phone(FORGOTTEN)];
         let made = self.show(&args, 0)?;
         let id = text(&made, "/request_id")?;
         self.show(&["enforce"], 0)?;
         self.show(&["request", "show", &id], 0)?;
         self.show(&["certificate", &id], 0)?;
-        let gone = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'acme' AND caller = ?", FORGOTTEN).await?;
+        let gone = self
+            .count("SELECT count(*) FROM call_record WHERE tenant_id = 'acme' AND caller = ?", FORGOTTEN)
+            .await?;
         self.claim(gone == 0, "no call record of acme names that number any more")?;
-        let after = self.count("SELECT count(*) FROM call_record WHERE tenant_id = 'beta' AND caller = ?", FORGOTTEN).await?;
-        self.claim(after == beta && beta > 0, &format!("beta's {beta} calls of the same number were not touched"))
+        let after = self
+            .count("SELECT count(*) FROM call_record WHERE tenant_id = 'beta' AND caller = ?", FORGOTTEN)
+            .await?;
+        self.claim(
+            after == beta && beta > 0,
+            &format!("beta's {beta} calls of the same number were not touched"),
+        )
     }
 
     async fn termination(&self, now: DateTime<Utc>) -> Result<(), DemoError> {
@@ -141,7 +184,10 @@ impl Story {
         self.show(&["hold", "release", &hold], 0)?;
         self.show(&["enforce"], 0)?;
         let plan = self.ask(&["plan"], 0)?;
-        self.claim(plan["totals"]["erase"] == 0 && plan["totals"]["held"] == 0, "nothing is due and nothing is held")?;
+        self.claim(
+            plan["totals"]["erase"] == 0 && plan["totals"]["held"] == 0,
+            "nothing is due and nothing is held",
+        )?;
         self.tell("And if something looks wrong at 3 a.m.:");
         self.show(&["stop", "--reason", "something looks wrong"], 0)?;
         self.show(&["enforce"], 3)?;
@@ -200,8 +246,9 @@ impl Story {
         let typed: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
         self.print(&format!("\n  $ retentiond {}", typed.join(" ")));
         // Verbs that record something are run once, with JSON, and shown from it; the others are shown as they are.
-        let records = !matches!(args, ["check" | "plan" | "status" | "certificate", ..] | ["request", "show", ..])
-            && !matches!(args, ["audit", "verify"]);
+        let records =
+            !matches!(args, ["check" | "plan" | "status" | "certificate", ..] | ["request", "show", ..])
+                && !matches!(args, ["audit", "verify"]);
         let answer = if records { self.ask(args, code)? } else { Value::Null };
         if records {
             for line in brief(&answer) {
@@ -216,7 +263,12 @@ impl Story {
         }
         if output.status.code() != Some(code) {
             let why = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("`{}` ended with {:?}, not {code}: {why}", typed.join(" "), output.status.code()).into());
+            return Err(format!(
+                "`{}` ended with {:?}, not {code}: {why}",
+                typed.join(" "),
+                output.status.code()
+            )
+            .into());
         }
         Ok(Value::Null)
     }
@@ -226,7 +278,12 @@ impl Story {
         let output = self.command(args).arg("--json").output()?;
         if output.status.code() != Some(code) {
             let why = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("`{}` ended with {:?}, not {code}: {why}", args.join(" "), output.status.code()).into());
+            return Err(format!(
+                "`{}` ended with {:?}, not {code}: {why}",
+                args.join(" "),
+                output.status.code()
+            )
+            .into());
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
@@ -248,9 +305,10 @@ impl Story {
     async fn dangling(&self) -> Result<usize, DemoError> {
         let options = SqliteConnectOptions::new().filename(self.dir.join("center.db")).read_only(true);
         let mut db = options.connect().await?;
-        let named: Vec<String> = sqlx::query_scalar("SELECT recording_key FROM call_record WHERE recording_key <> ''")
-            .fetch_all(&mut db)
-            .await?;
+        let named: Vec<String> =
+            sqlx::query_scalar("SELECT recording_key FROM call_record WHERE recording_key <> ''")
+                .fetch_all(&mut db)
+                .await?;
         let root = self.dir.join("objects");
         let gone = named.iter().filter(|key| !root.join(key).is_file()).count();
         let mut files = 0;
@@ -287,7 +345,8 @@ fn brief(answer: &Value) -> Vec<String> {
     for refusal in answer["refusals"].as_array().into_iter().flatten() {
         lines.push(format!("refused: {}", refusal["message"].as_str().unwrap_or_default()));
     }
-    let words = ["request_id", "hold_id", "entitlement_id", "tenant", "state", "status", "deadline", "grace_until"];
+    let words =
+        ["request_id", "hold_id", "entitlement_id", "tenant", "state", "status", "deadline", "grace_until"];
     for word in words {
         if let Some(value) = answer[word].as_str() {
             lines.push(format!("{word:<14} {value}"));
@@ -316,7 +375,8 @@ fn text(answer: &Value, pointer: &str) -> Result<String, DemoError> {
 }
 
 fn first_file(dir: &Path) -> Result<PathBuf, DemoError> {
-    let mut names: Vec<PathBuf> = std::fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     names.sort();
     for path in names {
         if path.is_file() {

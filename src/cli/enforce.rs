@@ -17,7 +17,6 @@ use crate::enforce::{Order, PlacementReport, Progress, RunReport, RunStatus, run
 use crate::id::{PlacementId, PlanId};
 use crate::plan::Plan;
 use crate::plan::text::{Column, absolute, count, counted, moment, shown, table};
-use crate::policy::Level;
 
 /// Largest plan file read: a plan of a million steps. What is larger was not written by `plan`.
 const PLAN_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -160,7 +159,7 @@ fn row(placement: &PlacementReport) -> Vec<String> {
         count(counts.changed),
         count(counts.failed),
         count(counts.verified_absent),
-        level_word(placement.level).to_owned(),
+        placement.level.word().to_owned(),
     ]
 }
 
@@ -195,15 +194,4 @@ fn refused(report: &RunReport) -> String {
         }
     }
     text
-}
-
-/// The word for a level in reports.
-fn level_word(level: Level) -> &'static str {
-    match level {
-        Level::Deleted => "deleted",
-        Level::Overwritten => "overwritten",
-        Level::Scrubbed => "scrubbed",
-        Level::Verified => "verified",
-        Level::MediaCleared => "media-cleared",
-    }
 }

@@ -45,7 +45,11 @@ pub(super) async fn settle(
                 match group.reason {
                     Reason::Hold => entry.held += records,
                     Reason::Request => entry.erase += records,
-                    Reason::Grace | Reason::Termination | Reason::Entitlement | Reason::Age | Reason::Parked => {}
+                    Reason::Grace
+                    | Reason::Termination
+                    | Reason::Entitlement
+                    | Reason::Age
+                    | Reason::Parked => {}
                 }
             }
         }
@@ -75,21 +79,28 @@ fn settle_placement(
     is_owed: bool,
     now: DateTime<Utc>,
 ) -> RequestPlacement {
-    let mine: Vec<&StepOutcome> = outcomes.iter().filter(|outcome| outcome.placement == before.placement).collect();
+    let mine: Vec<&StepOutcome> =
+        outcomes.iter().filter(|outcome| outcome.placement == before.placement).collect();
     let sum = |pick: fn(&crate::plan::Counts) -> u64| -> u64 {
         mine.iter().flat_map(|outcome| outcome.counts.values()).map(pick).sum()
     };
-    let mut residual: Vec<Residual> = mine.iter().flat_map(|outcome| outcome.residual.iter().cloned()).collect();
+    let mut residual: Vec<Residual> =
+        mine.iter().flat_map(|outcome| outcome.residual.iter().cloned()).collect();
     residual.sort();
     residual.dedup();
     let state = match world.policies.placement(&before.placement) {
         None => RequestState::Enforcing,
         Some((policy, placement)) => match rotation_end(policy, placement, before, outcomes, now) {
             Some(until) => {
-                residual = vec![Residual { what: format!("rotating backup `{}`", placement.name), until: Some(until) }];
+                residual = vec![Residual {
+                    what: format!("rotating backup `{}`", placement.name),
+                    until: Some(until),
+                }];
                 if until <= now { RequestState::Completed } else { RequestState::Residual }
             }
-            None if !facts.surveyed.contains(&before.placement) || left.erase > 0 || is_owed => RequestState::Enforcing,
+            None if !facts.surveyed.contains(&before.placement) || left.erase > 0 || is_owed => {
+                RequestState::Enforcing
+            }
             None if left.held > 0 => RequestState::Waiting,
             None => RequestState::Completed,
         },
@@ -127,10 +138,9 @@ fn rotation_end(
 
 fn overall(world: &World, row: &RequestRow, placements: &[RequestPlacement]) -> RequestState {
     let any = |state: RequestState| placements.iter().any(|placement| placement.state == state);
-    let without_rule = row
-        .categories
-        .iter()
-        .any(|category| world.policies.of(category).is_none_or(|policy| policy.rule(Trigger::Request).is_none()));
+    let without_rule = row.categories.iter().any(|category| {
+        world.policies.of(category).is_none_or(|policy| policy.rule(Trigger::Request).is_none())
+    });
     if without_rule || any(RequestState::Enforcing) {
         RequestState::Enforcing
     } else if any(RequestState::Waiting) {

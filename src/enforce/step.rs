@@ -77,7 +77,11 @@ impl Draft {
         self.level = level;
         if level < self.wanted() && self.total().erased > 0 {
             let wanted = self.wanted();
-            self.fail(format!("the level reached is `{}`, but `{}` was promised", level.word(), wanted.word()));
+            self.fail(format!(
+                "the level reached is `{}`, but `{}` was promised",
+                level.word(),
+                wanted.word()
+            ));
         }
     }
 
@@ -85,7 +89,8 @@ impl Draft {
     pub(super) fn outcome(&self, run: &RunId) -> StepOutcome {
         let total = self.total();
         let failure = self.failure.clone().or_else(|| {
-            (total.failed > 0).then(|| format!("{} records are still there although they are due", total.failed))
+            (total.failed > 0)
+                .then(|| format!("{} records are still there although they are due", total.failed))
         });
         StepOutcome {
             run_id: run.clone(),

@@ -60,14 +60,15 @@ impl Run<'_> {
         let mut left = rows.records;
         while left > 0 {
             let budget = Budget { records_max: left.min(most), window_keys: keys };
-            let found = match insist(|| line.store.find(&line.query, position.as_ref(), budget, &naming)).await {
-                Ok(Some(found)) => found,
-                Ok(None) => break,
-                Err(error) => {
-                    self.fail(line.draft, &error);
-                    break;
-                }
-            };
+            let found =
+                match insist(|| line.store.find(&line.query, position.as_ref(), budget, &naming)).await {
+                    Ok(Some(found)) => found,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.fail(line.draft, &error);
+                        break;
+                    }
+                };
             left = left.saturating_sub(found.batch.records());
             position = Some(found.position);
             let watch = Stopwatch::start();
@@ -85,17 +86,21 @@ impl Run<'_> {
     }
 
     async fn line(&mut self, step: &Step) -> Result<Option<Line>, Trouble> {
-        let Some((policy, placement)) = self.world.policies.placement(&step.placement) else { return Ok(None) };
+        let Some((policy, placement)) = self.world.policies.placement(&step.placement) else {
+            return Ok(None);
+        };
         let Some(store) = self.store(&step.store, step).await? else { return Ok(None) };
         let known = gather::ledger_facts(Some(self.ledger), self.world.clock.now()).await?;
-        let query = match gather::own_query_of(&self.world.policies, &known, &step.selection, self.world.clock.now()) {
-            Ok(query) => query,
-            Err(_) => {
-                // A subject's value is gone: its request or hold has ended since. That is planned anew.
-                self.moved.push(step.clone());
-                return Ok(None);
-            }
-        };
+        let query =
+            match gather::own_query_of(&self.world.policies, &known, &step.selection, self.world.clock.now())
+            {
+                Ok(query) => query,
+                Err(_) => {
+                    // A subject's value is gone: its request or hold has ended since. That is planned anew.
+                    self.moved.push(step.clone());
+                    return Ok(None);
+                }
+            };
         if step.method == Method::Zero {
             self.ledger.owe_scrub(&step.placement).await?;
         }
@@ -172,12 +177,15 @@ impl Run<'_> {
         rows: &[Listed],
         kept: &mut BTreeSet<usize>,
     ) -> Result<Next, Trouble> {
-        let (Some(column), Some(Records::FoundBy { prefix, .. })) = (&line.column, &line.placement.records) else {
+        let (Some(column), Some(Records::FoundBy { prefix, .. })) = (&line.column, &line.placement.records)
+        else {
             return Ok(Next::GoOn);
         };
         let mut by_locator: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut outside = CountsByTenant::new();
-        for (index, row) in rows.iter().enumerate().filter(|(index, _)| !kept.contains(index)).collect::<Vec<_>>() {
+        for (index, row) in
+            rows.iter().enumerate().filter(|(index, _)| !kept.contains(index)).collect::<Vec<_>>()
+        {
             let Some(locator) = row.names.get(column) else { continue };
             if template::proves(prefix, &row.tenant, locator) {
                 by_locator.entry(locator.clone()).or_default().push(index);
@@ -310,11 +318,14 @@ impl Run<'_> {
             };
             match insist(|| store.scrub(known)).await {
                 Ok(scrubbed) => {
-                    let wanted = known.accept_level.map_or(Method::Zero.level(), |l| l.min(Method::Zero.level()));
+                    let wanted =
+                        known.accept_level.map_or(Method::Zero.level(), |l| l.min(Method::Zero.level()));
                     if scrubbed.level >= wanted {
                         self.ledger.scrub_paid(&placement).await?;
                     } else {
-                        self.failures.push(format!("placement `{placement}` was not scrubbed; the next run tries again"));
+                        self.failures.push(format!(
+                            "placement `{placement}` was not scrubbed; the next run tries again"
+                        ));
                     }
                     for draft in self.drafts.iter_mut().filter(|draft| draft.is_zero_on(&placement)) {
                         draft.residual.extend(scrubbed.residual.iter().cloned());

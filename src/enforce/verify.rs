@@ -32,9 +32,13 @@ pub(super) fn verified(batch: &Batch, erased: Erased, still: &StillThere) -> Ver
     failures.dedup();
     let mut unexpected: Vec<(TenantId, u64)> = Vec::new();
     match batch {
-        Batch::Window { .. } => unexpected.extend(still.tenants.iter().map(|(tenant, n)| (tenant.clone(), *n))),
+        Batch::Window { .. } => {
+            unexpected.extend(still.tenants.iter().map(|(tenant, n)| (tenant.clone(), *n)))
+        }
         Batch::List(listed) => {
-            for index in still.indexes.iter().filter(|index| !left.contains(index)).copied().collect::<Vec<_>>() {
+            for index in
+                still.indexes.iter().filter(|index| !left.contains(index)).copied().collect::<Vec<_>>()
+            {
                 left.insert(index);
                 if let Some(record) = listed.get(index) {
                     unexpected.push((record.tenant.clone(), 1));

@@ -47,8 +47,11 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
         None => (None, BTreeMap::new()),
     };
     let readers = Readers::open(world).await?;
-    let mut problems: Vec<Problem> =
-        readers.unreachable.iter().map(|(id, why)| error(format!("stores.{id}"), why.clone(), None)).collect();
+    let mut problems: Vec<Problem> = readers
+        .unreachable
+        .iter()
+        .map(|(id, why)| error(format!("stores.{id}"), why.clone(), None))
+        .collect();
     for (id, reader) in &readers.readers {
         let identity = match reader.identity().await {
             Ok(identity) => identity,
@@ -104,7 +107,10 @@ fn levels(
         error(
             format!("{}.method", placement.name),
             format!("store `{}` does not reach the level that `{}` needs", placement.store, rule.clause),
-            Some("choose another method, or say `accept_level` on the placement: certificates then say so".to_owned()),
+            Some(
+                "choose another method, or say `accept_level` on the placement: certificates then say so"
+                    .to_owned(),
+            ),
         )
     };
     policy.rules.iter().filter(short).map(problem).collect()
@@ -146,9 +152,12 @@ pub async fn explain(
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let (policy, own) = world.policies.placement(placement).ok_or_else(|| Trouble::no_placement(placement))?;
+    let (policy, own) =
+        world.policies.placement(placement).ok_or_else(|| Trouble::no_placement(placement))?;
     if let Some(Records::FoundBy { placement: rows, .. }) = &own.records {
-        let text = format!("records of `{placement}` share the fate of the rows that name them: explain the row in `{rows}`");
+        let text = format!(
+            "records of `{placement}` share the fate of the rows that name them: explain the row in `{rows}`"
+        );
         return Err(Trouble::Schema(text));
     }
     let readers = Readers::open(world).await?;
@@ -234,12 +243,19 @@ pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> 
             }
         }
         before = sums;
-        date = date.checked_add_days(Days::new(1)).ok_or_else(|| Trouble::Schema("the span leaves the calendar".into()))?;
+        date = date
+            .checked_add_days(Days::new(1))
+            .ok_or_else(|| Trouble::Schema("the span leaves the calendar".into()))?;
     }
     Ok(Simulation { days })
 }
 
-async fn reached(world: &World, readers: &Readers, ledger: LedgerFacts, at: DateTime<Utc>) -> Result<Facts, Trouble> {
+async fn reached(
+    world: &World,
+    readers: &Readers,
+    ledger: LedgerFacts,
+    at: DateTime<Utc>,
+) -> Result<Facts, Trouble> {
     let facts = facts(world, readers, ledger, at).await?;
     match facts.unreachable.first_key_value() {
         Some((id, why)) => Err(Trouble::unreachable(id, Some(why))),
@@ -331,7 +347,8 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
         status.requests_open = requests.iter().filter(|request| open(request.state)).count() as u64;
         let forgotten = |state: RequestState| matches!(state, RequestState::Residual);
         status.overdue +=
-            requests.iter().filter(|request| forgotten(request.state) && request.deadline <= now).count() as u64;
+            requests.iter().filter(|request| forgotten(request.state) && request.deadline <= now).count()
+                as u64;
         status.last_run = ledger.runs(1).await?.into_iter().next().map(|run| LastRun {
             run_id: run.run_id.to_string(),
             status: run.status,

@@ -52,7 +52,9 @@ impl Trouble {
             Self::Unreachable(_) => Some("nothing was erased there; run the command again when it is back"),
             Self::Schema(_) => Some("`retentiond check --online` lists everything that does not fit"),
             Self::Doubt(_) => Some("`retentiond status` and `retentiond audit verify` tell more"),
-            Self::Damaged(_) => Some("keep the log as it is and compare it with a backup: see docs/backup.md"),
+            Self::Damaged(_) => {
+                Some("keep the log as it is and compare it with a backup: see docs/backup.md")
+            }
         }
     }
 

@@ -34,7 +34,8 @@ use super::{
 };
 use crate::facts::LedgerFacts;
 use crate::id::{
-    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
+    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey,
+    TenantId,
 };
 use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 

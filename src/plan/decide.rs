@@ -5,10 +5,12 @@ use chrono::{DateTime, Utc};
 
 use super::due;
 use super::{
-    Disposition, Kept, NamedSubject, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef, TenantScope,
-    Times, Totals,
+    Disposition, Kept, NamedSubject, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef,
+    TenantScope, Times, Totals,
 };
-use crate::facts::{ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope, Survey, Tally};
+use crate::facts::{
+    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope, Survey, Tally,
+};
 use crate::id::{Category, HoldId, PlacementId, PlanId, RequestId, StepId, SubjectKey, TenantId};
 use crate::policy::{Period, Placement, Policies, Policy, Records, Rule, Trigger};
 
@@ -112,7 +114,9 @@ pub fn rows_of<'a>(policy: &'a Policy, placement: &'a Placement) -> Option<(&'a 
             .iter()
             .find(|candidate| &candidate.name == name)
             .map(|rows| (rows, Some(column.as_str()))),
-        Records::Table { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_) => Some((placement, None)),
+        Records::Table { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_) => {
+            Some((placement, None))
+        }
     }
 }
 
@@ -122,7 +126,9 @@ pub fn named_by<'a>(policy: &'a Policy, rows: &PlacementId) -> Vec<(&'a Placemen
         .placements
         .iter()
         .filter_map(|candidate| match candidate.records.as_ref()? {
-            Records::FoundBy { placement, column, .. } if placement == rows => Some((candidate, column.as_str())),
+            Records::FoundBy { placement, column, .. } if placement == rows => {
+                Some((candidate, column.as_str()))
+            }
             Records::FoundBy { .. }
             | Records::Table { .. }
             | Records::Prefix(_)
@@ -179,8 +185,11 @@ fn groups_of<'a>(
 /// Tenants of whom the ledger says anything that touches this category now: they get steps of their own.
 fn special_tenants(category: &Category, ledger: &LedgerFacts, now: DateTime<Utc>) -> Vec<TenantId> {
     let holds = ledger.holds.iter().filter(|hold| names(&hold.categories, category)).map(|hold| &hold.tenant);
-    let requests =
-        ledger.requests.iter().filter(|r| r.received_at <= now && covers(r, category)).map(|request| &request.tenant);
+    let requests = ledger
+        .requests
+        .iter()
+        .filter(|r| r.received_at <= now && covers(r, category))
+        .map(|request| &request.tenant);
     let terminated = ledger.terminated.iter().filter(|t| t.terminated_at <= now).map(|t| &t.tenant);
     let entitled = ledger
         .entitlements
@@ -213,7 +222,8 @@ fn holds_on<'a>(
     tenant: &TenantId,
     category: &Category,
 ) -> (Option<&'a ActiveHold>, Vec<&'a ActiveHold>) {
-    let mut on = ledger.holds.iter().filter(|hold| &hold.tenant == tenant && names(&hold.categories, category));
+    let mut on =
+        ledger.holds.iter().filter(|hold| &hold.tenant == tenant && names(&hold.categories, category));
     let whole = on.clone().find(|hold| hold.subjects.is_empty());
     (whole, on.by_ref().filter(|hold| !hold.subjects.is_empty()).collect())
 }
@@ -269,7 +279,9 @@ impl<'a> Frame<'a> {
         let mut groups = Vec::new();
         let mut taken: Vec<Scope> = Vec::new();
         let requests = ledger.requests.iter().filter(|request| {
-            &request.tenant == tenant && request.received_at <= self.now && covers(request, &self.policy.category)
+            &request.tenant == tenant
+                && request.received_at <= self.now
+                && covers(request, &self.policy.category)
         });
         for request in requests {
             let Some(rule) = self.policy.rule(Trigger::Request) else { continue };
@@ -321,7 +333,12 @@ impl<'a> Frame<'a> {
     }
 
     /// Takes out of a group what holds keep: all of it, or the records of the subjects named.
-    fn hold_back(&self, group: Group<'a>, whole: Option<&ActiveHold>, by_subject: &[&ActiveHold]) -> Vec<Group<'a>> {
+    fn hold_back(
+        &self,
+        group: Group<'a>,
+        whole: Option<&ActiveHold>,
+        by_subject: &[&ActiveHold],
+    ) -> Vec<Group<'a>> {
         let held = |group: &Group<'a>, hold: &ActiveHold| Group {
             reason: Reason::Hold,
             until: None,

@@ -43,7 +43,13 @@ impl Fate {
 
 /// Decides the fate of one record at `now`. A hold is asked last but wins over everything, since it only keeps what
 /// would be due but for it; a record that is not due is not held, it is simply not due.
-pub fn fate(policy: &Policy, rows: &Placement, seen: &Sighting<'_>, ledger: &LedgerFacts, now: DateTime<Utc>) -> Fate {
+pub fn fate(
+    policy: &Policy,
+    rows: &Placement,
+    seen: &Sighting<'_>,
+    ledger: &LedgerFacts,
+    now: DateTime<Utc>,
+) -> Fate {
     let Some(tenant) = seen.tenant else { return Fate::keep(Some(Reason::Parked)) };
     let fate = unheld(policy, rows, seen, tenant, ledger, now);
     let is_due = fate.reason.is_some();
@@ -52,7 +58,11 @@ pub fn fate(policy: &Policy, rows: &Placement, seen: &Sighting<'_>, ledger: &Led
             && names(&hold.categories, policy)
             && (hold.subjects.is_empty() || hold.subjects.iter().any(|key| is_named(rows, seen, key)))
     });
-    if held && is_due { Fate { disposition: Disposition::Retain, reason: Some(Reason::Hold), ..fate } } else { fate }
+    if held && is_due {
+        Fate { disposition: Disposition::Retain, reason: Some(Reason::Hold), ..fate }
+    } else {
+        fate
+    }
 }
 
 fn unheld(
@@ -104,7 +114,9 @@ fn unheld(
     let fate = of(Reason::Age, Trigger::Age, due_at, due_at);
     match (due_at <= now, entitled) {
         (false, _) => Fate { disposition: Disposition::Retain, reason: None, ..fate },
-        (true, Some(_)) => Fate { disposition: Disposition::Retain, reason: Some(Reason::Entitlement), ..fate },
+        (true, Some(_)) => {
+            Fate { disposition: Disposition::Retain, reason: Some(Reason::Entitlement), ..fate }
+        }
         (true, None) => fate,
     }
 }

@@ -92,7 +92,7 @@ impl<'a> Group<'a> {
             tenants_of(steps),
             why,
             self.clause.to_owned(),
-            method_word(self.method).to_owned(),
+            self.method.word().to_owned(),
             count(records),
             span(oldest, newest, zone),
             deadline.map(|at| late_or_moment(at, zone, now)).unwrap_or_default(),
@@ -137,15 +137,6 @@ fn late_or_moment(deadline: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> Stri
         format!("OVERDUE since {} ({})", absolute(deadline, zone), relative(deadline, now))
     } else {
         moment(deadline, zone, now)
-    }
-}
-
-/// The word for a method in policies, plans and certificates.
-fn method_word(method: Method) -> &'static str {
-    match method {
-        Method::Delete => "delete",
-        Method::OverwriteThenDelete => "overwrite-then-delete",
-        Method::Zero => "zero",
     }
 }
 

@@ -60,7 +60,8 @@ impl ReviewedPlan {
 
     /// Steps that wait for an approval.
     pub fn refused(&self) -> Vec<StepId> {
-        let waits = |step: &&Step| !self.allowed.contains(&step.step_id) && !self.stale.contains(&step.step_id);
+        let waits =
+            |step: &&Step| !self.allowed.contains(&step.step_id) && !self.stale.contains(&step.step_id);
         self.plan.steps.iter().filter(waits).map(|step| step.step_id.clone()).collect()
     }
 }
@@ -133,8 +134,12 @@ fn is_stale(step: &Step, policies: &Policies, facts: &Facts) -> bool {
 fn was_asked(placement: &Placement, policies: &Policies, facts: &Facts) -> bool {
     let rotates_only = placement.records.is_none();
     let namer = match &placement.records {
-        Some(Records::FoundBy { placement, .. }) => policies.placement(placement).map(|(_, rows)| &rows.store),
-        Some(Records::Table { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_)) | None => None,
+        Some(Records::FoundBy { placement, .. }) => {
+            policies.placement(placement).map(|(_, rows)| &rows.store)
+        }
+        Some(Records::Table { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_)) | None => {
+            None
+        }
     };
     let named_silent = policies.iter().flat_map(|policy| &policy.placements).any(|other| {
         matches!(&other.records, Some(Records::FoundBy { placement: rows, .. }) if rows == &placement.name)
@@ -150,7 +155,10 @@ fn was_asked(placement: &Placement, policies: &Policies, facts: &Facts) -> bool 
 
 fn prove(step: &Step, plan: &Plan, policies: &Policies, facts: &Facts) -> Result<(), String> {
     let (policy, placement) = policies.placement(&step.placement).ok_or("there is no such placement")?;
-    if policy.category != step.category || placement.store != step.store || step.selection.placement != step.placement {
+    if policy.category != step.category
+        || placement.store != step.store
+        || step.selection.placement != step.placement
+    {
         return Err("category, store or selection belong to another placement".into());
     }
     if step.reason.disposition() != Disposition::Erase {
@@ -193,7 +201,8 @@ fn rows_behind<'a>(
     placement: &'a Placement,
 ) -> Result<&'a Placement, String> {
     let Some(Records::FoundBy { placement: namer, .. }) = &placement.records else { return Ok(placement) };
-    let rows = policy.placements.iter().find(|p| &p.name == namer).ok_or("the naming placement is not there")?;
+    let rows =
+        policy.placements.iter().find(|p| &p.name == namer).ok_or("the naming placement is not there")?;
     let id = step.found_by.as_ref().ok_or("records that rows name have no step of those rows")?;
     let of_rows = plan.step(id).ok_or("the step of the naming rows is missing")?;
     let alike = of_rows.placement == rows.name
@@ -260,7 +269,8 @@ fn prove_requested(
     facts: &Facts,
 ) -> Result<(), String> {
     let id = step.request_id.as_ref().ok_or("no request is named")?;
-    let request = facts.ledger.requests.iter().find(|r| r.request_id == *id).ok_or("the request is not open")?;
+    let request =
+        facts.ledger.requests.iter().find(|r| r.request_id == *id).ok_or("the request is not open")?;
     if Some(&request.tenant) != step.tenant.as_ref() || at < request.received_at {
         return Err("the request is another tenant's, or was not received by then".into());
     }
@@ -268,7 +278,12 @@ fn prove_requested(
         Times::UpTo(until) => until <= request.received_at,
         Times::Any | Times::Within(_) | Times::Unusable => false,
     };
-    let scope = step.selection.within.iter().find(|scope| covered(scope)).ok_or("records after the receipt are in it")?;
+    let scope = step
+        .selection
+        .within
+        .iter()
+        .find(|scope| covered(scope))
+        .ok_or("records after the receipt are in it")?;
     let fits = match (&request.scope, &scope.subjects) {
         (RequestScope::Everything, None) => true,
         (RequestScope::Categories(categories), None) => categories.contains(&policy.category),
@@ -279,7 +294,8 @@ fn prove_requested(
                         && keys.iter().any(|key| key.kind() == s.kind && *key.fingerprint() == s.fingerprint)
                 })
         }
-        (RequestScope::Everything | RequestScope::Categories(_), Some(_)) | (RequestScope::Subjects(_), None) => false,
+        (RequestScope::Everything | RequestScope::Categories(_), Some(_))
+        | (RequestScope::Subjects(_), None) => false,
     };
     if fits { Ok(()) } else { Err("it covers what the request does not ask for".into()) }
 }
@@ -305,7 +321,13 @@ fn prove_terminated(
     }
 }
 
-fn prove_over_age(step: &Step, policy: &Policy, rule: &Rule, at: DateTime<Utc>, facts: &Facts) -> Result<(), String> {
+fn prove_over_age(
+    step: &Step,
+    policy: &Policy,
+    rule: &Rule,
+    at: DateTime<Utc>,
+    facts: &Facts,
+) -> Result<(), String> {
     if let Some(tenant) = &step.tenant {
         let ended = facts.ledger.terminated.iter().any(|t| &t.tenant == tenant && t.terminated_at <= at);
         if ended && policy.rule(Trigger::Termination).is_some() {
@@ -362,7 +384,10 @@ fn over_limit(steps: &[&Step], facts: &Facts, caps: Caps, approvals: &Approvals)
     let mut refusals = Vec::new();
     for ((category, store), sum) in &sums {
         if *sum > caps.records && !approved(category, store) {
-            let message = format!("{sum} records of `{category}` in store `{store}` are over the limit of {}", caps.records);
+            let message = format!(
+                "{sum} records of `{category}` in store `{store}` are over the limit of {}",
+                caps.records
+            );
             refusals.push(refusal("limit-records", category, store, message));
         }
     }
@@ -371,8 +396,10 @@ fn over_limit(steps: &[&Step], facts: &Facts, caps: Caps, approvals: &Approvals)
         let population = facts.populations.get(placement).copied().unwrap_or(0);
         let over = u128::from(*due) * 100 > u128::from(population) * u128::from(caps.share_percent);
         if *due > SHARE_FREE_RECORDS && over && !approved(category, store) {
-            let message =
-                format!("{due} records over age in `{placement}` are more than {} % of it", caps.share_percent);
+            let message = format!(
+                "{due} records over age in `{placement}` are more than {} % of it",
+                caps.share_percent
+            );
             refusals.push(refusal("limit-share", category, store, message));
         }
     }
@@ -382,12 +409,14 @@ fn over_limit(steps: &[&Step], facts: &Facts, caps: Caps, approvals: &Approvals)
 /// Steps outside every refusal, and not tied to a refused one: rows and what they name go together or not at all.
 fn allowed_steps(steps: &[&Step], refusals: &[Refusal]) -> BTreeSet<StepId> {
     let refused = |step: &Step| refusals.iter().any(|r| r.category == step.category && r.store == step.store);
-    let mut out: BTreeSet<&StepId> = steps.iter().filter(|step| refused(step)).map(|step| &step.step_id).collect();
+    let mut out: BTreeSet<&StepId> =
+        steps.iter().filter(|step| refused(step)).map(|step| &step.step_id).collect();
     loop {
         let tied = |step: &&&Step| {
             let rows_out = step.found_by.as_ref().is_some_and(|rows| out.contains(rows));
-            let named_out =
-                steps.iter().any(|other| other.found_by.as_ref() == Some(&step.step_id) && out.contains(&other.step_id));
+            let named_out = steps
+                .iter()
+                .any(|other| other.found_by.as_ref() == Some(&step.step_id) && out.contains(&other.step_id));
             !out.contains(&step.step_id) && (rows_out || named_out)
         };
         let more: Vec<&StepId> = steps.iter().filter(tied).map(|step| &step.step_id).collect();

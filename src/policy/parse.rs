@@ -27,40 +27,6 @@ pub const TIME_ZONE_DEFAULT: Tz = Tz::Asia__Singapore;
 /// Deadline of an age rule that names none: two nightly runs after due.
 const AGE_DEADLINE_DEFAULT: Period = Period { months: 0, days: 2 };
 
-/// The words for methods.
-const METHODS: [(&str, Method); 3] = [
-    ("delete", Method::Delete),
-    ("overwrite-then-delete", Method::OverwriteThenDelete),
-    ("zero", Method::Zero),
-];
-
-/// The words for levels.
-const LEVELS: [(&str, Level); 5] = [
-    ("deleted", Level::Deleted),
-    ("overwritten", Level::Overwritten),
-    ("scrubbed", Level::Scrubbed),
-    ("verified", Level::Verified),
-    ("media-cleared", Level::MediaCleared),
-];
-
-const TRIGGERS: [(&str, Trigger); 3] =
-    [("age", Trigger::Age), ("request", Trigger::Request), ("termination", Trigger::Termination)];
-
-/// The word for a method, as a policy writes it.
-pub fn method_word(method: Method) -> &'static str {
-    METHODS.iter().find(|(_, known)| *known == method).map_or("", |(word, _)| word)
-}
-
-/// The word for a level, as a policy writes it.
-pub fn level_word(level: Level) -> &'static str {
-    LEVELS.iter().find(|(_, known)| *known == level).map_or("", |(word, _)| word)
-}
-
-/// The word for a trigger, as a policy writes it.
-pub fn trigger_word(trigger: Trigger) -> &'static str {
-    TRIGGERS.iter().find(|(_, known)| *known == trigger).map_or("", |(word, _)| word)
-}
-
 /// A policy with the places of its values, so that later faults point at a line too.
 #[derive(Debug, Clone)]
 pub struct ParsedPolicy {
@@ -134,7 +100,7 @@ fn read_policy(root: &Section<'_>, digest: String) -> Option<Policy> {
     let time_zone = root.get("time_zone").map_or(Some(TIME_ZONE_DEFAULT), |value| value.parsed(zone));
     let method = root
         .require("method", "say how records are erased: \"delete\", \"overwrite-then-delete\" or \"zero\"")
-        .and_then(|value| value.word(&METHODS));
+        .and_then(|value| value.word(&Method::ALL.map(|method| (method.word(), method))));
     let rules = read_rules(root, method);
     // Placements are read with some zone even where the policy's is wrong, so that their faults are shown too.
     let placements = read_placements(root, time_zone.unwrap_or(TIME_ZONE_DEFAULT));
@@ -183,7 +149,7 @@ fn read_rules(root: &Section<'_>, method: Option<Method>) -> Option<Vec<Rule>> {
         let trigger = section.get("trigger").filter(|_| rule.is_some());
         if let (Some(rule), Some(place)) = (&rule, trigger) {
             if seen.contains(&rule.trigger) {
-                let word = trigger_word(rule.trigger);
+                let word = rule.trigger.word();
                 let help = "one rule for each trigger; keep one of them";
                 place.fault(&format!("there is a second rule with the trigger `{word}`"), help);
             }
@@ -197,20 +163,20 @@ fn read_rules(root: &Section<'_>, method: Option<Method>) -> Option<Vec<Rule>> {
 fn read_rule(section: &Section<'_>, policy_method: Option<Method>) -> Option<Rule> {
     let trigger = section
         .require("trigger", "say what starts the period: \"age\", \"request\" or \"termination\"")
-        .and_then(|value| value.word(&TRIGGERS));
+        .and_then(|value| value.word(&Trigger::ALL.map(|trigger| (trigger.word(), trigger))));
     let clause =
         section.require("clause", "cite the text that this rule keeps, for example clause = \"DPSM §5\"");
     let clause = clause.and_then(|value| value.text());
     let method = match section.get("method") {
-        Some(value) => value.word(&METHODS),
+        Some(value) => value.word(&Method::ALL.map(|method| (method.word(), method))),
         None => policy_method,
     };
-    let level = section.get("level").map(|value| value.word(&LEVELS));
+    let level = section.get("level").map(|value| value.word(&Level::ALL.map(|level| (level.word(), level))));
     if let (Some(value), Some(Some(level)), Some(method)) = (section.get("level"), level, method)
         && level < method.level()
     {
-        let reached = level_word(method.level());
-        let message = format!("`{}` is less than the method must reach: `{reached}`", level_word(level));
+        let reached = method.level().word();
+        let message = format!("`{}` is less than the method must reach: `{reached}`", level.word());
         value.fault(&message, "leave `level` out, or ask for more; a placement lowers it with accept_level");
     }
     let entitlement = section.get("entitlement").map(|value| value.parsed(name));
@@ -252,7 +218,7 @@ fn fits_trigger(section: &Section<'_>, trigger: Trigger) -> Option<()> {
         Trigger::Request => (&["deadline"], &["period", "grace", "entitlement"]),
         Trigger::Termination => (&["grace", "deadline"], &["period", "entitlement"]),
     };
-    let word = trigger_word(trigger);
+    let word = trigger.word();
     let mut fits = Some(());
     for key in needed {
         if section.get(key).is_none() {

@@ -5,7 +5,7 @@ mod overlap;
 
 use std::collections::BTreeMap;
 
-use super::parse::{ParsedPolicy, level_word, method_word, trigger_word};
+use super::parse::ParsedPolicy;
 use super::tree::{Fault, Severity, nearest};
 use super::{Level, Method, Period, Placement, Records, Rule, Trigger};
 use crate::facts::Capability;
@@ -88,7 +88,7 @@ fn time_is_left(policy: &ParsedPolicy, index: usize, rule: &Rule, faults: &mut V
             let message = format!(
                 "the rotation of `{}` leaves no time: the {} rule has {left} days for erasing and rotating",
                 placement.name,
-                trigger_word(rule.trigger)
+                rule.trigger.word()
             );
             let help =
                 "shorten the rotation, or erase the backup per tenant; months count 31 days here".to_owned();
@@ -229,13 +229,13 @@ impl View<'_> {
             if accepted {
                 continue;
             }
-            let (trigger, method) = (trigger_word(rule.trigger), method_word(rule.method));
+            let (trigger, method) = (rule.trigger.word(), rule.method.word());
             let kind = &capability.kind;
             let message = match by_method {
                 Some(level) => format!(
                     "a store of kind {kind} reaches `{}` with `{method}`, not `{}` as the {trigger} rule asks",
-                    level_word(level),
-                    level_word(needed)
+                    level.word(),
+                    needed.word()
                 ),
                 None => {
                     format!("a store of kind {kind} cannot do `{method}`, which the {trigger} rule asks for")
@@ -244,7 +244,7 @@ impl View<'_> {
             let help = match best {
                 Some(best) => format!(
                     "say accept_level = \"{}\" on `{}`, and every certificate says so",
-                    level_word(best),
+                    best.word(),
                     self.placement.name
                 ),
                 None => "put the records into another store".to_owned(),

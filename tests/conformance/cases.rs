@@ -33,6 +33,7 @@ fn is_t1(record: &Record) -> bool {
 }
 
 /// Every selection that is tried.
+#[expect(clippy::too_many_lines, reason = "a table, one line a selection")]
 fn asked() -> Vec<Asked> {
     let t1 = || TenantScope::One(tenant("t-1"));
     let others = || TenantScope::AllExcept(vec![tenant("t-1")]);
@@ -53,20 +54,28 @@ fn asked() -> Vec<Asked> {
         ask("within both", selection(t1(), vec![scope(None, due()), scope(None, older())], vec![]), |r| {
             is_t1(r) && r.is_due && is_older(r)
         }),
-        ask("due but for the older", selection(everybody(), vec![scope(None, due())], vec![scope(None, older())]), |r| {
-            is_named(r) && r.is_due && !is_older(r)
+        ask(
+            "due but for the older",
+            selection(everybody(), vec![scope(None, due())], vec![scope(None, older())]),
+            |r| is_named(r) && r.is_due && !is_older(r),
+        ),
+        ask("parked", selection(t1(), vec![scope(None, Times::Unusable)], vec![]), |r| {
+            is_t1(r) && r.is_parked
         }),
-        ask("parked", selection(t1(), vec![scope(None, Times::Unusable)], vec![]), |r| is_t1(r) && r.is_parked),
         ask("everything but the parked", selection(t1(), vec![], vec![scope(None, Times::Unusable)]), |r| {
             is_t1(r) && !r.is_parked
         }),
         ask("up to the receipt", selection(t1(), vec![scope(None, Times::UpTo(receipt()))], vec![]), |r| {
             is_t1(r) && r.is_before_receipt
         }),
-        ask("a phone up to the receipt", selection(t1(), vec![scope(phone(), Times::UpTo(receipt()))], vec![]), |r| {
-            is_t1(r) && r.names_phone && r.is_before_receipt
+        ask(
+            "a phone up to the receipt",
+            selection(t1(), vec![scope(phone(), Times::UpTo(receipt()))], vec![]),
+            |r| is_t1(r) && r.names_phone && r.is_before_receipt,
+        ),
+        ask("an agent", selection(t1(), vec![scope(agent(), Times::Any)], vec![]), |r| {
+            is_t1(r) && r.names_agent
         }),
-        ask("an agent", selection(t1(), vec![scope(agent(), Times::Any)], vec![]), |r| is_t1(r) && r.names_agent),
         ask(
             "a phone or an agent",
             selection(t1(), vec![scope(Some(vec![subject("phone"), subject("agent")]), Times::Any)], vec![]),
@@ -77,25 +86,35 @@ fn asked() -> Vec<Asked> {
             selection(t1(), vec![scope(phone(), Times::Any), scope(agent(), Times::Any)], vec![]),
             |r| is_t1(r) && r.names_phone && r.names_agent,
         ),
-        ask("due but for a held phone", selection(t1(), vec![scope(None, due())], vec![scope(phone(), Times::Any)]), |r| {
-            is_t1(r) && r.is_due && !r.names_phone
-        }),
+        ask(
+            "due but for a held phone",
+            selection(t1(), vec![scope(None, due())], vec![scope(phone(), Times::Any)]),
+            |r| is_t1(r) && r.is_due && !r.names_phone,
+        ),
         ask(
             "due of all but for an agent's older ones",
             selection(everybody(), vec![scope(None, due())], vec![scope(agent(), older())]),
             |r| is_named(r) && r.is_due && !(r.names_agent && is_older(r)),
         ),
         ask("one of no subjects", selection(t1(), vec![scope(Some(vec![]), Times::Any)], vec![]), |_| false),
-        ask("no subjects held", selection(t1(), vec![scope(None, due())], vec![scope(Some(vec![]), Times::Any)]), |r| {
-            is_t1(r) && r.is_due
-        }),
+        ask(
+            "no subjects held",
+            selection(t1(), vec![scope(None, due())], vec![scope(Some(vec![]), Times::Any)]),
+            |r| is_t1(r) && r.is_due,
+        ),
         ask("no time at all", selection(t1(), vec![scope(None, Times::Within(vec![]))], vec![]), |_| false),
-        ask("a tenant that is unknown", selection(TenantScope::One(tenant("t-2")), vec![], vec![]), |_| false),
+        ask("a tenant that is unknown", selection(TenantScope::One(tenant("t-2")), vec![], vec![]), |_| {
+            false
+        }),
         ask("a tenant like a pattern", selection(TenantScope::One(tenant("t_1")), vec![], vec![]), |_| false),
         ask("a tenant like all", selection(TenantScope::One(tenant("%")), vec![], vec![]), |_| false),
-        ask("a tenant like SQL", selection(TenantScope::One(tenant("x' OR '1'='1")), vec![], vec![]), |_| false),
+        ask("a tenant like SQL", selection(TenantScope::One(tenant("x' OR '1'='1")), vec![], vec![]), |_| {
+            false
+        }),
         ask("a tenant like a path", selection(TenantScope::One(tenant("../t-1")), vec![], vec![]), |_| false),
-        ask("a capital tenant", selection(TenantScope::One(tenant("T-1")), vec![], vec![]), |r| r.tenant == Some("T-1")),
+        ask("a capital tenant", selection(TenantScope::One(tenant("T-1")), vec![], vec![]), |r| {
+            r.tenant == Some("T-1")
+        }),
     ]
 }
 
@@ -123,7 +142,9 @@ async fn walk(reader: &dyn Reader, query: &Query, budget: Budget, naming: Naming
     let mut after: Option<Position> = None;
     let mut keys = BTreeSet::new();
     let mut last = None;
-    while let Some(Found { batch, position }) = reader.find(query, after.as_ref(), budget, naming).await.unwrap() {
+    while let Some(Found { batch, position }) =
+        reader.find(query, after.as_ref(), budget, naming).await.unwrap()
+    {
         assert!(batch.records() >= 1, "a batch holds a record");
         assert!(batch.records() <= budget.records_max, "a batch keeps to its budget");
         match &batch {
@@ -210,7 +231,12 @@ impl Suite<'_> {
             let meant: Vec<&Record> = records.iter().filter(|record| (asked.belongs)(record)).collect();
             let survey = reader.survey(&query).await.unwrap();
             let names = |records: &[&Record]| records.iter().map(|r| r.sentinel.clone()).collect::<Vec<_>>();
-            assert_eq!(survey, expected_survey(meant.iter().copied()), "{context}: meant {:?}", names(&meant));
+            assert_eq!(
+                survey,
+                expected_survey(meant.iter().copied()),
+                "{context}: meant {:?}",
+                names(&meant)
+            );
 
             let batches = walk(&*reader, &query, LARGE, &[]).await;
             let found = found_of(&batches);
@@ -219,7 +245,11 @@ impl Suite<'_> {
 
             for batch in &batches {
                 let there = reader.absent(&query, batch).await.unwrap();
-                assert_eq!(there.tenants, found_of(std::slice::from_ref(batch)), "{context}: all is still there");
+                assert_eq!(
+                    there.tenants,
+                    found_of(std::slice::from_ref(batch)),
+                    "{context}: all is still there"
+                );
                 if let Batch::List(listed) = batch {
                     assert_eq!(there.indexes, (0..listed.len()).collect::<Vec<_>>(), "{context}");
                 }
@@ -238,12 +268,20 @@ impl Suite<'_> {
 
             for batch in &batches {
                 let there = reader.absent(&query, batch).await.unwrap();
-                assert!(there.tenants.values().all(|records| *records == 0), "{context}: read back as absent");
+                assert!(
+                    there.tenants.values().all(|records| *records == 0),
+                    "{context}: read back as absent"
+                );
                 assert_eq!(there.indexes, Vec::<usize>::new(), "{context}: read back as absent");
                 let again = store.erase(&query, batch, method).await.unwrap();
-                let total = |pick: fn(&retentiond::plan::Counts) -> u64| again.counts.values().map(pick).sum::<u64>();
+                let total =
+                    |pick: fn(&retentiond::plan::Counts) -> u64| again.counts.values().map(pick).sum::<u64>();
                 assert_eq!(total(|counts| counts.erased), 0, "{context}: erased once only");
-                assert_eq!(total(|counts| counts.already_absent), batch.records(), "{context}: already absent");
+                assert_eq!(
+                    total(|counts| counts.already_absent),
+                    batch.records(),
+                    "{context}: already absent"
+                );
             }
             assert_eq!(reader.survey(&query).await.unwrap(), Survey::default(), "{context}: nothing is left");
         }
@@ -370,7 +408,8 @@ impl Suite<'_> {
         assert_eq!(expected.len(), 3);
         let mut naming_query = everything.clone();
         naming_query.naming = Some("recording_key".into());
-        for (query, total) in [(&everything, records.iter().filter(|r| is_t1(r)).count()), (&naming_query, 3)] {
+        for (query, total) in [(&everything, records.iter().filter(|r| is_t1(r)).count()), (&naming_query, 3)]
+        {
             let survey = reader.survey(query).await.unwrap();
             assert_eq!(counts(&survey), BTreeMap::from([(tenant("t-1"), total as u64)]), "{context}");
             let mut seen = Vec::new();
@@ -387,12 +426,16 @@ impl Suite<'_> {
             expected.sort();
             assert_eq!((seen, listed_in_all), (expected.clone(), total), "{context}");
         }
-        let locators = ["rec/t-1/old.wav", "rec/T-1/old.wav", "rec/t-1/none.wav", "", "rec/t-1/old.WAV", "rec/t-1/%"];
+        let locators =
+            ["rec/t-1/old.wav", "rec/T-1/old.wav", "rec/t-1/none.wav", "", "rec/t-1/old.WAV", "rec/t-1/%"];
         let locators: Vec<String> = locators.iter().map(|&locator| locator.to_owned()).collect();
-        let rows = reader.naming_rows(&self.shape.placement(), "recording_key", &locators[..3]).await.unwrap();
-        let expected: BTreeMap<String, u64> = BTreeMap::from([(locators[0].clone(), 1), (locators[1].clone(), 1)]);
+        let rows =
+            reader.naming_rows(&self.shape.placement(), "recording_key", &locators[..3]).await.unwrap();
+        let expected: BTreeMap<String, u64> =
+            BTreeMap::from([(locators[0].clone(), 1), (locators[1].clone(), 1)]);
         assert_eq!(rows, expected, "{context}");
-        let rows = reader.naming_rows(&self.shape.placement(), "recording_key", &locators[4..]).await.unwrap();
+        let rows =
+            reader.naming_rows(&self.shape.placement(), "recording_key", &locators[4..]).await.unwrap();
         assert_eq!(rows, BTreeMap::new(), "{context}: compared byte by byte");
     }
 
@@ -404,14 +447,23 @@ impl Suite<'_> {
             let t1 = selection(TenantScope::One(tenant("t-1")), vec![scope(None, due())], vec![]);
             let query = query(placement.clone(), t1);
             assert_eq!(reader.survey(&query).await.unwrap_err().kind, ErrorKind::Schema, "{context}");
-            assert_eq!(reader.find(&query, None, LARGE, &[]).await.unwrap_err().kind, ErrorKind::Schema, "{context}");
+            assert_eq!(
+                reader.find(&query, None, LARGE, &[]).await.unwrap_err().kind,
+                ErrorKind::Schema,
+                "{context}"
+            );
             let batch = Batch::List(Vec::new());
             assert!(store.erase(&query, &batch, Method::Delete).await.is_err(), "{context}");
             let findings = reader.inspect(&placement).await.unwrap();
             assert!(findings.iter().any(|finding| finding.fatal), "{context}: `check --online` says so");
         }
         let findings = reader.inspect(&self.shape.placement()).await.unwrap();
-        assert!(!findings.iter().any(|finding| finding.fatal), "{} {:?}: {findings:?}", self.kind, self.shape);
+        assert!(
+            !findings.iter().any(|finding| finding.fatal),
+            "{} {:?}: {findings:?}",
+            self.kind,
+            self.shape
+        );
     }
 
     pub(crate) async fn a_subject_without_its_value_is_an_error(&self) {
@@ -430,11 +482,19 @@ impl Suite<'_> {
         query.subjects.clear();
         let context = format!("{} {:?}", self.kind, self.shape);
         assert_eq!(reader.survey(&query).await.unwrap_err().kind, ErrorKind::Unresolved, "{context}");
-        assert_eq!(reader.find(&query, None, LARGE, &[]).await.unwrap_err().kind, ErrorKind::Unresolved, "{context}");
+        assert_eq!(
+            reader.find(&query, None, LARGE, &[]).await.unwrap_err().kind,
+            ErrorKind::Unresolved,
+            "{context}"
+        );
         for batch in &batches {
             let error = store.erase(&query, batch, Method::Delete).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::Unresolved, "{context}");
-            assert_eq!(reader.absent(&query, batch).await.unwrap_err().kind, ErrorKind::Unresolved, "{context}");
+            assert_eq!(
+                reader.absent(&query, batch).await.unwrap_err().kind,
+                ErrorKind::Unresolved,
+                "{context}"
+            );
         }
         assert_eq!(bench.dump().await, before, "{context}: nothing was erased");
     }
@@ -451,7 +511,10 @@ impl Suite<'_> {
             assert_eq!(identity.store.as_deref(), Some("store"), "{context}");
             assert_eq!(identity.fingerprint, before.fingerprint, "{context}");
         }
-        assert!(store.mark("ledger-2", &StoreId::new("store")).await.is_err(), "{context}: it is not replaced");
+        assert!(
+            store.mark("ledger-2", &StoreId::new("store")).await.is_err(),
+            "{context}: it is not replaced"
+        );
         assert_eq!(reader.identity().await.unwrap().ledger_id.as_deref(), Some("ledger-1"), "{context}");
     }
 

@@ -375,9 +375,7 @@ pub(crate) fn query(placement: Placement, selection: Selection) -> Query {
         selection,
         subjects: values
             .iter()
-            .map(|(kind, value)| {
-                (fingerprint(kind), SubjectKey::new(*kind, *value, fingerprint(kind)))
-            })
+            .map(|(kind, value)| (fingerprint(kind), SubjectKey::new(*kind, *value, fingerprint(kind))))
             .collect(),
         now: now(),
         naming: None,

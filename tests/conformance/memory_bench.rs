@@ -87,7 +87,10 @@ impl Bench for MemoryBench {
     async fn dump(&self) -> BTreeMap<String, String> {
         if !self.shape.is_table {
             let files = self.store.files();
-            return files.iter().map(|(path, at)| (self.paths[path].clone(), format!("{path} {at:?}"))).collect();
+            return files
+                .iter()
+                .map(|(path, at)| (self.paths[path].clone(), format!("{path} {at:?}")))
+                .collect();
         }
         let rows = self.store.rows(self.shape.table_name());
         rows.values()

@@ -152,7 +152,8 @@ impl Bench for SqliteBench {
 
     async fn dump(&self) -> BTreeMap<String, String> {
         let mut connection = self.connect(false).await;
-        let columns = ["id", "tenant_id", "started_at", "caller", "callee", "\"group\"", "recording_key", "remarks"];
+        let columns =
+            ["id", "tenant_id", "started_at", "caller", "callee", "\"group\"", "recording_key", "remarks"];
         let whole = columns.map(|column| format!("quote({column})")).join(" || '|' || ");
         let select = format!("SELECT remarks, {whole} FROM \"{}\"", self.shape.table_name());
         let rows = sqlx::query(AssertSqlSafe(select)).fetch_all(&mut connection).await.unwrap();
@@ -178,9 +179,11 @@ impl Bench for SqliteBench {
 
     async fn holds_bytes(&mut self, sentinel: &str) -> Option<bool> {
         let files = fs::read_dir(self.folder.path()).unwrap();
-        Some(files.map(|file| fs::read(file.unwrap().path()).unwrap()).any(|bytes| {
-            bytes.windows(sentinel.len()).any(|window| window == sentinel.as_bytes())
-        }))
+        Some(
+            files
+                .map(|file| fs::read(file.unwrap().path()).unwrap())
+                .any(|bytes| bytes.windows(sentinel.len()).any(|window| window == sentinel.as_bytes())),
+        )
     }
 
     async fn typed_key(&self, record: &Record) -> Vec<String> {

@@ -140,7 +140,8 @@ async fn people(db: &mut SqliteConnection, tenant: &str, seed: &mut Seed) -> Res
             .await?;
     }
     for block in 0..12 {
-        let phone = if block == 0 { FORGOTTEN.to_owned() } else { format!("+658{:07}", seed.next(10_000_000)) };
+        let phone =
+            if block == 0 { FORGOTTEN.to_owned() } else { format!("+658{:07}", seed.next(10_000_000)) };
         sqlx::query("INSERT OR IGNORE INTO blocked_number VALUES (?, ?, 'nuisance')")
             .bind(tenant)
             .bind(phone)

@@ -11,6 +11,7 @@ use crate::config::{Config, LedgerConfig, Limits, ScheduleConfig};
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
 use crate::policy::tree::{Group, Section, Value, Wrong};
+use crate::schedule::CronExpr;
 
 /// Every night at half past two, when a contact center is quiet.
 const CRON_DEFAULT: &str = "30 2 * * *";
@@ -147,13 +148,13 @@ fn read_schedule(section: Option<Option<Section<'_>>>) -> Option<ScheduleConfig>
 }
 
 fn cron(text: &str) -> Result<String, Wrong> {
-    // cron is checked by schedule: `crate::schedule::CronExpr::parse(text)` belongs here.
-    let fields = text.split_whitespace().count();
-    if fields != 5 && fields != 6 {
-        let message = format!("a cron expression has 5 fields, or 6 with seconds first; this has {fields}");
-        return Err(Wrong::new(message, "for example \"30 2 * * *\": minute, hour, day, month, weekday"));
+    match CronExpr::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Wrong::new(
+            error.to_string(),
+            "for example \"30 2 * * *\": minute, hour, day, month, weekday",
+        )),
     }
-    Ok(text.to_owned())
 }
 
 fn delay(text: &str) -> Result<Duration, Wrong> {

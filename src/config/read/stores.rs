@@ -21,18 +21,21 @@ pub(super) fn capabilities(stores: &BTreeMap<StoreId, StoreConfig>) -> BTreeMap<
 }
 
 fn capability(store: &StoreConfig) -> Capability {
-    let (zero, overwrites, versions) = match store {
-        StoreConfig::Mysql { .. } | StoreConfig::Sqlite { .. } | StoreConfig::Files { .. } => {
-            (true, true, false)
-        }
-        // Memory and append-only files of Redis are not rebuilt by us; nor are the parts of an object store.
-        StoreConfig::Redis { .. } | StoreConfig::Elasticsearch { .. } => (false, true, false),
-        StoreConfig::S3 { .. } => (false, true, true),
-    };
-    let mut levels = BTreeMap::from([(Method::Delete, Level::Deleted)]);
-    if overwrites {
-        levels.insert(Method::OverwriteThenDelete, Level::Overwritten);
+    let opened = crate::stores::KINDS.iter().find(|kind| kind.name == store.kind());
+    if let Some(kind) = opened {
+        return (kind.capability)();
     }
+    let (zero, versions) = match store {
+        StoreConfig::Mysql { .. } => (true, false),
+        // Memory and append-only files of Redis are not rebuilt by us; nor are the parts of an object store.
+        StoreConfig::S3 { .. } => (false, true),
+        StoreConfig::Redis { .. }
+        | StoreConfig::Elasticsearch { .. }
+        | StoreConfig::Sqlite { .. }
+        | StoreConfig::Files { .. } => (false, false),
+    };
+    let mut levels =
+        BTreeMap::from([(Method::Delete, Level::Deleted), (Method::OverwriteThenDelete, Level::Overwritten)]);
     if zero {
         levels.insert(Method::Zero, Level::Scrubbed);
     }

@@ -9,7 +9,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::SqliteLedger;
-use super::write::{During, Writing, from_json, get, get_instant, get_instant_if_any, get_json, micros, to_json};
+use super::write::{
+    During, Writing, from_json, get, get_instant, get_instant_if_any, get_json, micros, to_json,
+};
 use crate::id::{Category, PlanId, RunId, StepId};
 use crate::ledger::entry::{at, words};
 use crate::ledger::{LedgerError, RunRow, Stop};

@@ -25,7 +25,9 @@ pub(super) fn first_early(
     let grid = (0..=DOUBTFUL_DAYS * 48).map(|half_hour| from + Duration::minutes(30 * half_hour));
     edges
         .chain(grid)
-        .filter(|instant| intervals.iter().any(|interval| interval.from <= *instant && *instant < interval.to))
+        .filter(|instant| {
+            intervals.iter().any(|interval| interval.from <= *instant && *instant < interval.to)
+        })
         .find(|instant| !is_over(*instant, period, zone, at))
 }
 
@@ -49,7 +51,8 @@ fn readings(local: NaiveDateTime, zone: Tz) -> impl Iterator<Item = DateTime<Utc
         let near = Utc.from_utc_datetime(&local) + Duration::hours(hours);
         near.with_timezone(&zone).offset().fix().local_minus_utc()
     });
-    let candidates = around.map(|seconds| Utc.from_utc_datetime(&(local - Duration::seconds(i64::from(seconds)))));
+    let candidates =
+        around.map(|seconds| Utc.from_utc_datetime(&(local - Duration::seconds(i64::from(seconds)))));
     let shown: Vec<DateTime<Utc>> = candidates
         .iter()
         .copied()

@@ -7,12 +7,12 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::templates::{self, TenantMark};
-use super::{LEVELS, span, tenant, words};
+use super::{span, tenant, words};
 use crate::id::{PlacementId, StoreId};
 use crate::policy::schema::{EVENT_TIME, FOUND_BY, SUBJECT, TENANT};
 use crate::policy::tree::{Section, Value, Wrong};
 use crate::policy::{
-    EpochUnit, EventTime, Placement, Records, Role, SubjectFormat, SubjectSource, TenantSource,
+    EpochUnit, EventTime, Level, Placement, Records, Role, SubjectFormat, SubjectSource, TenantSource,
 };
 
 const ROLES: [(&str, Role); 4] =
@@ -53,7 +53,9 @@ pub(super) fn read(section: &Section<'_>, time_zone: Tz) -> Option<Placement> {
     let store = store.and_then(|value| value.parsed(words::name));
     let role = section.get("role").map_or(Some(Role::Primary), |value| value.word(&ROLES));
     let plausible_from = section.get("plausible_from").map_or(epoch_of_plausibility(), |value| value.date());
-    let accept_level = section.get("accept_level").map_or(Some(None), |value| value.word(&LEVELS).map(Some));
+    let accept_level = section
+        .get("accept_level")
+        .map_or(Some(None), |value| value.word(&Level::ALL.map(|level| (level.word(), level))).map(Some));
     let rotation = span(section, "rotation").map_or(Some(None), |rotation| rotation.map(Some));
     let shape = shape_of(section, role)?;
     if shape != Shape::Table && section.get("key").is_some() {
