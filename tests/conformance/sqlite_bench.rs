@@ -1,4 +1,4 @@
-//! The stanza of the SQLite store, and how rows are written in tables of any kind.
+//! The stanza of the `SQLite` store, and how rows are written in tables of any kind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -118,9 +118,9 @@ impl Bench for SqliteBench {
         let mut connection = self.connect(false).await;
         let insert = format!("INSERT INTO \"{}\" VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.shape.table_name());
         let mut transaction = connection.begin().await.unwrap();
-        for (index, record) in records.iter().enumerate() {
+        for (index, record) in (0_i64..).zip(records) {
             // Gaps in the keys, and where none is declared also the same one twice.
-            let id = if self.shape.has_key { index as i64 * 3 - 5 } else { index as i64 / 2 };
+            let id = if self.shape.has_key { index * 3 - 5 } else { index / 2 };
             self.ids.insert(record.sentinel.clone(), id);
             let query = sqlx::query(AssertSqlSafe(insert.clone())).bind(id).bind(record.tenant);
             let query = match stored_time(self.shape, record.when) {
