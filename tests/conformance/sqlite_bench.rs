@@ -10,7 +10,7 @@ use retentiond::id::StoreId;
 use retentiond::policy::{EventTime, Placement, Records, SubjectFormat, SubjectSource, TenantSource};
 use retentiond::stores::sqlite::{SqliteReader, SqliteStore};
 use retentiond::stores::{Reader, Store};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
@@ -101,7 +101,11 @@ impl SqliteBench {
     }
 
     async fn connect(&self, create: bool) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(self.path()).create_if_missing(create);
+        let options = SqliteConnectOptions::new()
+            .filename(self.path())
+            .create_if_missing(create)
+            // Only what the store itself writes needs to be safe.
+            .synchronous(SqliteSynchronous::Off);
         // Half of the shapes with a write-ahead log, as applications have it.
         let options = if create && self.shape.has_index {
             options.journal_mode(SqliteJournalMode::Wal)
