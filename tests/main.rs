@@ -1,13 +1,13 @@
 //! The one integration-test binary: one link instead of ten.
 #![expect(
+    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "helpers of tests may fail a test; clippy only knows the test functions themselves"
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
+    clippy::let_underscore_must_use,
     reason = "a test that cannot go on fails, also in its helpers"
 )]
 
