@@ -65,6 +65,41 @@ event_time = { key = "ivr/{tenant}/%Y/%m/%d/" }
 subjects = "none"
 "#;
 
+const CALLS_CONFIG: &str = r#"
+[stores.calls]
+kind = "sqlite"
+url = "sqlite://calls.db"
+"#;
+
+const CALLS_POLICY: &str = r#"
+category = "call-data"
+title = "Calls"
+time_zone = "Asia/Singapore"
+method = "delete"
+
+[[rules]]
+trigger = "age"
+period = "6 months"
+clause = "DPSM §5"
+
+[[rules]]
+trigger = "request"
+deadline = "10 days"
+clause = "SLA §1.8"
+
+[[placements]]
+name = "call-records"
+store = "calls"
+table = "call_record"
+key = ["id"]
+tenant = { column = "tenant_id" }
+event_time = { column = "started_at", time_zone = "Asia/Singapore" }
+subjects = { phone = ["caller"] }
+"#;
+
+/// A caller whose number must never be seen.
+const CANARY: &str = "+6591230001";
+
 /// A file of today, which is not over age for half a year.
 fn later(tenant: &str) -> String {
     format!("objects/ivr/{tenant}/{}/later.wav", Clock::System.now().format("%Y/%m/%d"))
@@ -80,6 +115,38 @@ impl Center {
             center.write(&later(tenant), "later");
         }
         center
+    }
+
+    /// The same with calls in a table: two of today per tenant, one by the canary and one by somebody else.
+    fn with_calls() -> Self {
+        let center = Self::new();
+        center.write("retentiond.toml", &format!("{CONFIG}{CALLS_CONFIG}"));
+        center.write("policies/calls.toml", CALLS_POLICY);
+        let today = Clock::System.now().format("%Y-%m-%d 00:00:01");
+        let rows: Vec<String> = ["t-1", "t-10", "T-1", "t-1x"]
+            .iter()
+            .flat_map(|tenant| {
+                [CANARY, "+6591230002"].map(|caller| format!("('{tenant}','{today}','{caller}')"))
+            })
+            .collect();
+        center.sql(&format!(
+            "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at TEXT, caller TEXT);
+             CREATE INDEX due ON call_record (tenant_id, started_at);
+             INSERT INTO call_record (tenant_id, started_at, caller) VALUES {}",
+            rows.join(",")
+        ));
+        center
+    }
+
+    fn sql(&self, text: &str) {
+        use sqlx::ConnectOptions as _;
+        let options =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(self.path("calls.db")).create_if_missing(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = options.connect().await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned())).execute(&mut connection).await.unwrap();
+        });
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -695,10 +762,15 @@ fn file_with(folder: &Path, bytes: &[u8]) -> Option<PathBuf> {
 fn a_tampered_audit_log_is_exit_5_and_a_lost_ledger_is_refused() {
     let center = Center::new();
     center.run(&["hold", "place", "--tenant", "t-1", "--authority", "court order 17"]).demand(0);
-    let checkpoint = fs::read_to_string(center.path("audit/checkpoint")).unwrap();
-    center.write("audit/checkpoint", &checkpoint.replacen("\n1\n", "\n2\n", 1).replacen("\n2\n", "\n3\n", 1));
+    let tile = file_with(&center.path("audit/tile/entries"), b"\"t-1\"").unwrap();
+    let honest = fs::read(&tile).unwrap();
+    let at = honest.windows(5).position(|bytes| bytes == b"\"t-1\"").unwrap();
+    let mut forged = honest.clone();
+    forged[at + 3] = b'2';
+    fs::write(&tile, &forged).unwrap();
     assert_eq!(center.ask(&["audit", "verify"], 5)["sound"], false);
-    center.write("audit/checkpoint", &checkpoint);
+    assert!(center.run(&["audit", "verify"]).out.contains("damaged"));
+    fs::write(&tile, &honest).unwrap();
     assert_eq!(center.ask(&["audit", "verify"], 0)["sound"], true);
     for name in ["retentiond.db", "retentiond.db-wal", "retentiond.db-shm"] {
         let path = center.path(name);
@@ -813,4 +885,61 @@ fn audit_entries_go_out_as_json_lines_when_asked_for() {
     assert!(!lines.is_empty(), "{ran:?}");
     let output = center.command(&["plan"]).env("RETENTIOND_LOG", "a=b=c").output().unwrap();
     Ran::new(&["plan"], &output).demand(2);
+}
+
+#[test]
+fn a_request_names_its_subject_by_fingerprint_everywhere_and_erases_only_that() {
+    let center = Center::with_calls();
+    let subject = format!("phone={CANARY}");
+    let create = ["request", "create", "--tenant", "t-1", "--subject", &subject];
+    let created = center.ask(&create, 0);
+    assert_eq!(created["categories"], serde_json::json!(["call-data"]));
+    assert_eq!(created["placements"][0]["placement"], "call-records");
+    let id = created["request_id"].as_str().unwrap();
+    let plan = center.ask(&["plan", "--out", "plan.json"], 0);
+    let step = plan["steps"].as_array().unwrap().iter().find(|step| step["request_id"] == id).unwrap();
+    assert_eq!((&step["records"], &step["reason"]), (&1.into(), &"request".into()));
+    demand_keys(&step["subject"], &["kind", "fingerprint"]);
+    let mut seen = vec![fs::read_to_string(center.path("plan.json")).unwrap()];
+    for arguments in [
+        &["plan"][..],
+        &["request", "list"],
+        &["request", "show", id],
+        &["hold", "place", "--tenant", "t-10", "--subject", &subject, "--authority", "court order 2"],
+        &["hold", "list", "--json"],
+        &["enforce"],
+        &["request", "show", id, "--json"],
+        &["status"],
+        &["audit", "show", "--json"],
+    ] {
+        let ran = center.run(arguments);
+        assert!(!matches!(ran.exit, Some(2) | None), "{ran:?}");
+        seen.extend([ran.out, ran.err]);
+    }
+    for text in &seen {
+        assert!(!text.contains("91230001"), "{text}");
+    }
+    let shown = center.ask(&["request", "show", id], 0);
+    assert_eq!((&shown["state"], &shown["placements"][0]["erased"]), (&"completed".into(), &1.into()));
+    assert_eq!(center.ask(&["explain", "call-records", "2"], 0)["tenant"], "t-1");
+    center.run(&["explain", "call-records", "1"]).demand(2);
+    center.run(&["explain", "call-records", "3"]).demand(0);
+}
+
+#[test]
+fn a_hold_on_a_kind_that_no_policy_knows_is_refused() {
+    let center = Center::with_calls();
+    let ran = center.run(&[
+        "hold",
+        "place",
+        "--tenant",
+        "t-1",
+        "--authority",
+        "x",
+        "--subject",
+        "phnoe=+6591230001",
+    ]);
+    ran.demand(2);
+    assert!(ran.err.contains("did you mean `phone`?") && !ran.err.contains("91230001"), "{ran:?}");
+    center.demand_nothing_recorded("a hold on an unknown kind");
 }
