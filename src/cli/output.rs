@@ -25,7 +25,8 @@ const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Answer {
-    json: Value,
+    /// Written out at once, so that fields keep the order in which `contract.md` gives them.
+    json: Vec<u8>,
     text: Vec<u8>,
     exit: u8,
 }
@@ -33,14 +34,15 @@ pub(super) struct Answer {
 impl Answer {
     /// An answer for people and for scripts.
     pub(super) fn new<T: Serialize>(json: &T, text: impl Into<String>) -> Result<Self, Failure> {
-        let json = serde_json::to_value(json)
+        let json = serde_json::to_vec_pretty(json)
             .map_err(|error| Failure::unmet(format!("failed to write the answer as JSON: {error}")))?;
         Ok(Self { json, text: text.into().into_bytes(), exit: 0 })
     }
 
     /// An answer that is the same bytes for everybody: a script or a manual page.
     pub(super) fn raw(text: Vec<u8>) -> Self {
-        Self { json: Value::String(String::from_utf8_lossy(&text).into_owned()), text, exit: 0 }
+        let json = Value::String(String::from_utf8_lossy(&text).into_owned()).to_string().into_bytes();
+        Self { json, text, exit: 0 }
     }
 
     /// The same with another exit code.
@@ -170,7 +172,7 @@ impl Failure {
 /// Prints what came of a command; the result is the exit code.
 pub(super) fn deliver(result: Result<Answer, Failure>, as_json: bool) -> u8 {
     let (exit, written) = match result {
-        Ok(answer) if as_json => (answer.exit, write_json(&answer.json)),
+        Ok(answer) if as_json => (answer.exit, write_bytes(&answer.json)),
         Ok(answer) => (answer.exit, write_text(&answer.text)),
         Err(failure) => {
             failure.say();
@@ -229,8 +231,12 @@ fn without_values(mut text: String, arguments: &[OsString]) -> String {
 }
 
 fn write_json(value: &Value) -> io::Result<()> {
+    write_bytes(format!("{value:#}").as_bytes())
+}
+
+fn write_bytes(json: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(json)?;
     out.write_all(b"\n")?;
     out.flush()
 }
