@@ -302,3 +302,27 @@ impl Root {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_down_follow_no_link_and_never_go_up() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        std::fs::write(folder.path().join("a/file"), b"").unwrap();
+        std::os::unix::fs::symlink("b", folder.path().join("a/link")).unwrap();
+        let root = Root::open(&StoreId::new("s"), folder.path()).unwrap();
+        let inode = |fd: OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
+        let expected = rustix::fs::stat(folder.path().join("a/b")).unwrap().st_ino;
+        assert_eq!(root.descend(&root.fd, b"a/b").map(inode), Ok(expected));
+        assert_eq!(root.descend_by_component(&root.fd, b"a/b").map(inode), Ok(expected));
+        for path in ["a/link", "a/file", "a/none", "..", "a/../..", "/", "/a", "a//b"] {
+            let path = path.as_bytes();
+            assert!(root.descend_by_component(&root.fd, path).is_err(), "{path:?}");
+            // The kernel reads `a//b` as `a/b`, which is no way out; such paths are refused before.
+            assert!(path == b"a//b" || root.descend(&root.fd, path).is_err(), "{path:?}");
+        }
+    }
+}
