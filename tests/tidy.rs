@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers of `ARCHITECTURE.md`, the longest path first. A module may use what lies below it, and its own files.
-const LAYERS: [(&str, u32); 19] = [
+const LAYERS: [(&str, u32); 20] = [
     ("audit::checkpoint", 30),
     ("audit::merkle", 30),
+    ("config::read", 60),
     ("evidence", 30),
     ("id", 0),
     ("policy", 10),
