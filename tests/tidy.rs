@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Layers of `ARCHITECTURE.md`, the longest path first. A module may use what lies below it, and its own files.
 const LAYERS: [(&str, u32); 20] = [
     ("audit::checkpoint", 30),
+    ("config::read", 60),
     ("audit::merkle", 30),
     ("config::read", 60),
     ("evidence", 30),
