@@ -156,12 +156,11 @@ async fn inspect(world: &World, readers: &Readers, facts: &mut Facts) -> Result<
         };
         match reader.inspect(placement).await {
             Ok(findings) => {
-                fatal.extend(findings.into_iter().filter(|finding| finding.fatal).map(|finding| {
-                    format!(
-                        "placement `{}`, {}: {} ({})",
-                        placement.name, finding.field, finding.message, finding.help
-                    )
-                }))
+                let wrong = findings.into_iter().filter(|finding| finding.fatal);
+                fatal.extend(wrong.map(|finding| {
+                    let (field, message, help) = (finding.field, finding.message, finding.help);
+                    format!("placement `{}`, {field}: {message} ({help})", placement.name)
+                }));
             }
             Err(error) => silence(error, &mut facts.unreachable)?,
         }

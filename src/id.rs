@@ -67,19 +67,19 @@ name! {
     StepId
 }
 name! {
-    /// One execution of a plan: `run-` and a UUIDv7.
+    /// One execution of a plan: `run-` and a `UUIDv7`.
     RunId
 }
 name! {
-    /// An erasure request: `req-` and a UUIDv7.
+    /// An erasure request: `req-` and a `UUIDv7`.
     RequestId
 }
 name! {
-    /// A hold: `hold-` and a UUIDv7.
+    /// A hold: `hold-` and a `UUIDv7`.
     HoldId
 }
 name! {
-    /// An entitlement: `ent-` and a UUIDv7.
+    /// An entitlement: `ent-` and a `UUIDv7`.
     EntitlementId
 }
 name! {

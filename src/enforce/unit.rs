@@ -135,7 +135,7 @@ impl Run<'_> {
                 });
                 Batch::List(rows)
             }
-            other => other,
+            plain @ (Batch::List(_) | Batch::Window { .. }) => plain,
         };
         if batch.records() == 0 {
             return Ok(Next::GoOn);

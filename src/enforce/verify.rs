@@ -33,7 +33,7 @@ pub(super) fn verified(batch: &Batch, erased: Erased, still: &StillThere) -> Ver
     let mut unexpected: Vec<(TenantId, u64)> = Vec::new();
     match batch {
         Batch::Window { .. } => {
-            unexpected.extend(still.tenants.iter().map(|(tenant, n)| (tenant.clone(), *n)))
+            unexpected.extend(still.tenants.iter().map(|(tenant, n)| (tenant.clone(), *n)));
         }
         Batch::List(listed) => {
             for index in

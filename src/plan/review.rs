@@ -213,7 +213,7 @@ fn rows_behind<'a>(
 }
 
 fn concerns(categories: &[Category], policy: &Policy) -> bool {
-    categories.is_empty() || categories.iter().any(|category| *category == policy.category)
+    categories.is_empty() || categories.contains(&policy.category)
 }
 
 fn prove_not_held(

@@ -77,7 +77,7 @@ CREATE TABLE trajectory (tenant_id TEXT, at TEXT, phone TEXT, state TEXT);
 CREATE INDEX trajectory_at ON trajectory (at);
 ";
 
-/// A small seeded generator (SplitMix64), so that every demo looks alike.
+/// A small seeded generator (`SplitMix64`), so that every demo looks alike.
 struct Seed(u64);
 
 impl Seed {
@@ -172,12 +172,12 @@ async fn one_call(
         _ => format!("+656{:07}", seed.next(10_000_000)),
     };
     let agent = format!("A{:03}", 1 + seed.next(8));
-    let recording = (call % 4 == 0).then(|| format!("rec/{tenant}/{:06}.wav", call));
-    let voicemail = (call % 10 == 0).then(|| format!("vm/{tenant}/{:06}.wav", call));
+    let recording = call.is_multiple_of(4).then(|| format!("rec/{tenant}/{:06}.wav", call));
+    let voicemail = call.is_multiple_of(10).then(|| format!("vm/{tenant}/{:06}.wav", call));
     for key in recording.iter().chain(&voicemail) {
         object(dir, key, &caller, seed)?;
     }
-    if call % 25 == 0 {
+    if call.is_multiple_of(25) {
         object(dir, &format!("ivr/{tenant}/{}/{call:06}.wav", local.format("%Y/%m/%d")), "ivr", seed)?;
     }
     sqlx::query(

@@ -5,6 +5,7 @@ use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::{Sql, quoted};
 use crate::stores::{ErrorKind, StoreError};
 
+use super::inspect;
 use super::instants::Clocked;
 use super::session::{Session, Trouble};
 
@@ -62,11 +63,26 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Finds the table of a placement.
+    /// Finds the table of a placement, with every column that the placement names, whether a query needs it or not.
+    ///
+    /// # Errors
+    /// As [`Table::named_by`], and where a column is not there.
+    pub(super) async fn of(session: &mut Session<'_>, placement: &Placement) -> Result<Self, StoreError> {
+        let table = Self::named_by(session, placement).await?;
+        match inspect::columns(&table, placement, session.trouble).into_iter().next() {
+            Some(finding) => Err(session.trouble.schema(finding.message)),
+            None => Ok(table),
+        }
+    }
+
+    /// Finds the table of a placement; its columns may be others than the placement thinks.
     ///
     /// # Errors
     /// Where the placement has no table, the table is not there, or it is a view, a virtual table or our own marker.
-    pub(super) async fn of(session: &mut Session<'_>, placement: &Placement) -> Result<Self, StoreError> {
+    pub(super) async fn named_by(
+        session: &mut Session<'_>,
+        placement: &Placement,
+    ) -> Result<Self, StoreError> {
         let trouble = session.trouble;
         let name = match &placement.records {
             Some(Records::Table { table, .. }) => table,

@@ -17,7 +17,7 @@ pub(super) async fn inspect(
     session: &mut Session<'_>,
     placement: &Placement,
 ) -> Result<Vec<Finding>, StoreError> {
-    let table = match Table::of(session, placement).await {
+    let table = match Table::named_by(session, placement).await {
         Ok(table) => table,
         Err(error) if error.kind == ErrorKind::Schema => {
             return Ok(vec![fatal(
@@ -94,8 +94,8 @@ fn fires_on_erasure(definition: &str) -> bool {
     has("DELETE") || has("UPDATE") || !has("INSERT")
 }
 
-/// Names that are not in the table.
-fn columns(table: &Table, placement: &Placement, trouble: Trouble<'_>) -> Vec<Finding> {
+/// Names of the placement that are not in the table; each is fatal.
+pub(super) fn columns(table: &Table, placement: &Placement, trouble: Trouble<'_>) -> Vec<Finding> {
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     match &placement.records {
         Some(Records::Table { key, .. }) => wanted.extend(key.iter().map(|column| ("key", column.as_str()))),
