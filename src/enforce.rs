@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::audit;
+use crate::gather::identity::doubt;
 use crate::gather::{self, Readers};
 use crate::id::{PlacementId, PlanId, RunId, StepId, StoreId};
 use crate::ledger::sqlite::SqliteLedger;
@@ -87,15 +88,20 @@ pub async fn run_on(
 ) -> Result<RunReport, Trouble> {
     let _place = ledger.claim_run().await?;
     refuse_doubts(world, ledger, &order).await?;
-    let readers = Readers::open(world).await?;
-    recover::recover(world, ledger).await?;
+    let mut readers = Readers::open(world).await?;
+    readers.identify(Some(ledger)).await?;
+    recover::recover(world, ledger, &readers).await?;
     let (reviewed, approvals) = read(world, ledger, &readers, &order).await?;
     let mut run = Run::begin(world, ledger, &reviewed, watcher).await?;
     for store in run.silent(&reviewed, &readers) {
         run.failures.push(store);
     }
+    run.meet(&readers).await?;
     run.carry_out(&reviewed, None).await?;
-    let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
+    let mut moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
+    if !matches!(order, Order::Now { .. }) {
+        run.drop_changed_policies(&mut moved);
+    }
     if !moved.is_empty() && run.stop.is_none() {
         let again = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
         ledger.extend_run(&run.row.run_id, again.plan(), world.clock.now()).await?;
@@ -251,6 +257,51 @@ impl<'a> Run<'a> {
         readers.silent().map(|(_, why)| why.clone()).collect()
     }
 
+    /// Refuses stores that are not the ones meant, and leaves the marker in those never met, whether anything is due
+    /// there or not: from then on nothing else is taken for them.
+    async fn meet(&mut self, readers: &Readers) -> Result<(), Trouble> {
+        for (id, why) in readers.strangers() {
+            for policy in &self.world.policies {
+                if policy.placements.iter().any(|placement| &placement.store == id) {
+                    self.refusals.push(Refusal {
+                        code: "identity".to_owned(),
+                        category: policy.category.clone(),
+                        store: id.clone(),
+                        message: why.clone(),
+                        approve: None,
+                    });
+                }
+            }
+        }
+        let marked = self.ledger.marked_stores().await?;
+        for id in readers.known().filter(|id| !marked.contains_key(id)) {
+            self.reopen(id).await?;
+        }
+        Ok(())
+    }
+
+    /// A fixed plan was agreed to under the policies of its time; what one of them has changed since is not planned
+    /// anew but dropped, and said.
+    fn drop_changed_policies(&mut self, moved: &mut Vec<Step>) {
+        moved.retain(|step| {
+            let in_force = self.world.policies.of(&step.category).map(|policy| &policy.digest);
+            let stands = in_force == Some(&step.policy_digest);
+            if !stands {
+                let refusal = Refusal {
+                    code: "policy-changed".to_owned(),
+                    category: step.category.clone(),
+                    store: step.store.clone(),
+                    message: format!("the policy of `{}` has changed since the plan was made; plan again", step.category),
+                    approve: None,
+                };
+                if !self.refusals.contains(&refusal) {
+                    self.refusals.push(refusal);
+                }
+            }
+            stands
+        });
+    }
+
     /// Runs the allowed steps of a plan; with `again`, only those that take the place of steps that moved, and, where
     /// the order was a fixed plan, only where they are no larger.
     async fn carry_out(
@@ -325,27 +376,18 @@ impl<'a> Run<'a> {
 
     /// A store proves by its marker that it is the one meant; at the first meeting the marker is left in it.
     async fn identify(&self, id: &StoreId, store: &dyn Store) -> Result<(), Trouble> {
-        let identity = store.identity().await?;
+        let found = store.identity().await?;
         let own = self.ledger.ledger_id().await?;
         let marked = self.ledger.marked_stores().await?.contains_key(id);
-        match (identity.ledger_id, marked) {
-            (Some(ledger), _) if ledger != own => {
-                Err(Trouble::Doubt(format!("store `{id}` is marked by another ledger")))
-            }
-            (Some(_), _) if identity.store.as_deref() != Some(id.as_str()) => {
-                Err(Trouble::Doubt(format!("store `{id}` is marked under another name")))
-            }
-            (Some(_), true) => Ok(()),
-            (None, true) => Err(Trouble::Doubt(format!(
-                "store `{id}` has lost its marker: it may be a restored copy, an empty mount or a namesake"
-            ))),
-            (marker, false) => {
-                if marker.is_none() {
-                    store.mark(&own, id).await?;
-                }
-                self.ledger.record_mark(id, self.world.clock.now()).await?;
-                Ok(())
-            }
+        if let Some(why) = doubt(id, &found, Some(&own), marked) {
+            return Err(Trouble::Doubt(why));
         }
+        if found.ledger_id.is_none() {
+            store.mark(&own, id).await?;
+        }
+        if !marked {
+            self.ledger.record_mark(id, self.world.clock.now()).await?;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! Ledger and stores in, facts out, and everything that follows from facts without changing anything: plans, reports.
 //! It owns the questions that are put to the stores; it holds [`Reader`]s only and decides nothing.
 
+mod calendar;
+pub(crate) mod identity;
 mod report;
 mod trouble;
 
@@ -42,6 +44,7 @@ pub struct World {
 pub struct Readers {
     readers: BTreeMap<StoreId, Arc<dyn Reader>>,
     unreachable: BTreeMap<StoreId, String>,
+    strangers: BTreeMap<StoreId, String>,
 }
 
 impl Readers {
@@ -65,7 +68,7 @@ impl Readers {
                 Err(error) => silence(error, &mut unreachable)?,
             }
         }
-        Ok(Self { readers, unreachable })
+        Ok(Self { readers, unreachable, strangers: BTreeMap::new() })
     }
 
     /// Stores that could not be reached, with the reason.
@@ -78,7 +81,10 @@ impl Readers {
     /// # Errors
     /// Where the store could not be opened.
     pub fn get(&self, id: &StoreId) -> Result<&Arc<dyn Reader>, Trouble> {
-        self.readers.get(id).ok_or_else(|| Trouble::unreachable(id, self.unreachable.get(id)))
+        self.readers.get(id).ok_or_else(|| match self.strangers.get(id) {
+            Some(why) => Trouble::Doubt(why.clone()),
+            None => Trouble::unreachable(id, self.unreachable.get(id)),
+        })
     }
 }
 
@@ -111,6 +117,14 @@ pub async fn ledger_view(world: &World) -> Result<Option<SqliteLedger>, Trouble>
     }
 }
 
+/// The stores, opened for looking, each of them the one meant.
+async fn sure(world: &World, ledger: Option<&dyn Ledger>) -> Result<Readers, Trouble> {
+    let mut readers = Readers::open(world).await?;
+    readers.identify(ledger).await?;
+    readers.refuse_strangers()?;
+    Ok(readers)
+}
+
 /// The ledger's part of the facts. An entitlement that is over now does not count, whatever instant is planned.
 pub(crate) async fn ledger_facts(
     ledger: Option<&dyn Ledger>,
@@ -133,7 +147,9 @@ pub async fn facts(
     ledger: LedgerFacts,
     at: DateTime<Utc>,
 ) -> Result<Facts, Trouble> {
-    let mut facts = Facts { ledger, unreachable: readers.unreachable.clone(), ..Facts::default() };
+    let silent = readers.unreachable.iter().chain(&readers.strangers);
+    let unreachable = silent.map(|(id, why)| (id.clone(), why.clone())).collect();
+    let mut facts = Facts { ledger, unreachable, ..Facts::default() };
     for (id, reader) in &readers.readers {
         facts.capabilities.insert(id.clone(), reader.capability());
     }
@@ -299,8 +315,8 @@ pub(crate) fn caps(world: &World) -> Caps {
 pub async fn plan_at(world: &World, at: DateTime<Utc>) -> Result<Plan, Trouble> {
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let readers = sure(world, view).await?;
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let readers = Readers::open(world).await?;
     let facts = facts(world, &readers, ledger, at).await?;
     if let Some((id, why)) = facts.unreachable.first_key_value() {
         return Err(Trouble::unreachable(id, Some(why)));

@@ -371,7 +371,7 @@ impl World {
         let ledger = |query: &str| self.number("retentiond.db", query);
         assert_eq!(ledger("SELECT count(*) FROM intent WHERE ended_at IS NULL OR counts IS NULL"), 0, "open intents");
         assert_eq!(ledger("SELECT count(*) FROM intent WHERE sealed IS NOT NULL"), 0, "sealed batches");
-        assert_eq!(ledger("SELECT count(*) FROM run WHERE ended_at IS NULL"), 0, "open runs");
+        assert_eq!(ledger("SELECT count(*) FROM run WHERE status = 'running'"), 0, "open runs");
         assert_eq!(ledger("SELECT count(*) FROM scrub_owed"), 0, "owed scrubs");
         let unsettled = "SELECT count(*) FROM intent WHERE NOT EXISTS (SELECT 1 FROM outcome WHERE \
                          outcome.run_id = intent.run_id AND outcome.step_id = intent.step_id)";

@@ -5,23 +5,29 @@ use std::collections::BTreeSet;
 
 use super::step::Draft;
 use crate::gather::{self, Readers, Trouble, World};
+use crate::id::{RunId, StepId};
 use crate::ledger::{Ledger, OpenIntent};
 use crate::plan::CountsByTenant;
 use crate::policy::Method;
-use crate::stores::{Batch, StillThere};
+use crate::stores::{Batch, ErrorKind, StillThere};
 
 /// Closes what earlier runs left open. The caller holds the run's place, so whatever is open belongs to the dead.
-pub(super) async fn recover(world: &World, ledger: &dyn Ledger) -> Result<(), Trouble> {
-    let open = ledger.open_intents().await?;
-    if !open.is_empty() {
-        let readers = Readers::open(world).await?;
-        for intent in open {
-            let counts = ask(world, ledger, &readers, &intent).await?;
-            ledger.finish_batch(intent.number, &counts, world.clock.now()).await?;
+/// What lies in a store that is out of reach stays open for the next run, and keeps no other store from its work.
+pub(super) async fn recover(world: &World, ledger: &dyn Ledger, readers: &Readers) -> Result<(), Trouble> {
+    let mut waiting: BTreeSet<(RunId, StepId)> = BTreeSet::new();
+    for intent in ledger.open_intents().await? {
+        match ask(world, ledger, readers, &intent).await? {
+            Some(counts) => ledger.finish_batch(intent.number, &counts, world.clock.now()).await?,
+            None => {
+                waiting.insert((intent.run_id, intent.step_id));
+            }
         }
     }
     let owed: BTreeSet<_> = ledger.scrubs_owed().await?.into_iter().collect();
     for (run, step_id, counts) in ledger.unsettled().await? {
+        if waiting.contains(&(run.clone(), step_id.clone())) {
+            continue;
+        }
         let step = ledger.step_of_run(&run, &step_id).await?;
         let Some((_, placement)) = world.policies.placement(&step.placement) else { continue };
         let mut draft = Draft::new(&step, placement, world.clock.now());
@@ -39,13 +45,13 @@ pub(super) async fn recover(world: &World, ledger: &dyn Ledger) -> Result<(), Tr
     Ok(())
 }
 
-/// Asks the store what is left of a batch whose outcome nobody wrote down.
+/// Asks the store what is left of a batch whose outcome nobody wrote down. `None` where it cannot be asked now.
 async fn ask(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
     intent: &OpenIntent,
-) -> Result<CountsByTenant, Trouble> {
+) -> Result<Option<CountsByTenant>, Trouble> {
     let step = ledger.step_of_run(&intent.run_id, &intent.step_id).await?;
     let batch: Batch = serde_json::from_str(&intent.batch)
         .map_err(|_| Trouble::Doubt(format!("an intent of run `{}` cannot be read", intent.run_id)))?;
@@ -54,10 +60,14 @@ async fn ask(
         Ok(query) => query,
         // Its request or hold has ended, or its placement left the policies: nobody can ask any more, so nothing is
         // claimed for this batch. What is still due is planned anew.
-        Err(_) => return Ok(CountsByTenant::new()),
+        Err(_) => return Ok(Some(CountsByTenant::new())),
     };
-    let still = readers.get(&step.store)?.absent(&query, &batch).await?;
-    Ok(as_found(&batch, &still))
+    let Ok(reader) = readers.get(&step.store) else { return Ok(None) };
+    match reader.absent(&query, &batch).await {
+        Ok(still) => Ok(Some(as_found(&batch, &still))),
+        Err(error) if error.kind == ErrorKind::Unreachable => Ok(None),
+        Err(error) => Err(Trouble::from(error)),
+    }
 }
 
 /// Counts of a batch of which only a later look is known: what is gone was absent already, what is there has not been

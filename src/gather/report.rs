@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
-use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of};
+use super::calendar::{Calendar, Due};
+use super::identity::doubt;
+use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of, sure};
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
 use crate::ledger::{Head, Ledger, RequestState};
@@ -60,11 +62,7 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
                 continue;
             }
         };
-        let stranger = identity.ledger_id.is_some() && identity.ledger_id != own;
-        let lost = identity.ledger_id.is_none() && marked.contains_key(id);
-        let namesake = identity.store.as_deref().is_some_and(|name| name != id.as_str());
-        if stranger || lost || namesake {
-            let message = "its identity marker is missing or names another ledger or store".to_owned();
+        if let Some(message) = doubt(id, &identity, own.as_deref(), marked.contains_key(id)) {
             let help = "make sure that this is the store meant, not a restored copy or a namesake".to_owned();
             problems.push(error(format!("stores.{id}"), message, Some(help)));
         }
@@ -160,7 +158,7 @@ pub async fn explain(
         );
         return Err(Trouble::Schema(text));
     }
-    let readers = Readers::open(world).await?;
+    let readers = sure(world, view).await?;
     let selection = Selection {
         placement: placement.clone(),
         tenants: TenantScope::AllExcept(Vec::new()),
@@ -221,28 +219,29 @@ pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> 
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let readers = Readers::open(world).await?;
+    let readers = sure(world, view).await?;
     let zone = world.config.schedule.time_zone;
     let mut days = Vec::new();
-    let mut before: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
+    let mut calendar = Calendar::default();
     let mut date = from.with_timezone(&zone).date_naive();
     let last = to.with_timezone(&zone).date_naive();
     while date <= last {
         let at = due::end_of_day(date, zone).min(to);
         let facts = reached(world, &readers, ledger.clone(), at).await?;
-        let mut sums: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
-        for (group, records) in counted(groups(&world.policies, &facts, at), &facts) {
-            if group.reason.disposition() == Disposition::Erase {
-                *sums.entry((group.placement.name.clone(), group.reason)).or_default() += records;
+        let mut sums = Due::new();
+        for group in groups(&world.policies, &facts, at) {
+            if let (Disposition::Erase, Some(survey)) =
+                (group.reason.disposition(), facts.surveys.get(&group.selection.digest()))
+            {
+                for (tenant, tally) in &survey.tenants {
+                    let place = (group.placement.name.clone(), tenant.clone());
+                    *sums.entry(place).or_default().entry(group.reason).or_default() += tally.records;
+                }
             }
         }
-        for ((placement, reason), sum) in &sums {
-            let records = sum.saturating_sub(before.get(&(placement.clone(), *reason)).copied().unwrap_or(0));
-            if records > 0 {
-                days.push(SimulatedDay { date, placement: placement.clone(), reason: *reason, records });
-            }
+        for ((placement, reason), records) in calendar.turn(sums) {
+            days.push(SimulatedDay { date, placement, reason, records });
         }
-        before = sums;
         date = date
             .checked_add_days(Days::new(1))
             .ok_or_else(|| Trouble::Schema("the span leaves the calendar".into()))?;
@@ -310,7 +309,7 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let known = ledger_facts(view, now).await?;
-    let readers = Readers::open(world).await?;
+    let readers = sure(world, view).await?;
     let facts = reached(world, &readers, known, now).await?;
     let mut status = Status {
         due: 0,

@@ -137,7 +137,7 @@ fn a_table_or_column_that_is_not_there_is_an_error_of_the_policy_and_nothing_goe
     for (from, to) in [
         ("table = \"call_record\"", "table = \"call_records\""),
         ("column = \"started_at\"", "column = \"begun_at\""),
-        ("key = [\"id\"]", "key = [\"tenant_id\"]"),
+        ("key = [\"id\"]", "key = [\"identity\"]"),
         ("\"caller\", \"callee\"", "\"caller\", \"called\""),
         ("column = \"recording_key\"", "column = \"recording\""),
     ] {
