@@ -2,7 +2,7 @@
 //! It owns the trait [`Ledger`] and its row types; `sqlite` is the embedded default. It makes no policy decision.
 
 mod entry;
-mod rows;
+pub mod rows;
 mod seal;
 mod shown;
 pub mod sqlite;
