@@ -149,7 +149,7 @@ impl SqliteLedger {
         let truncated = async {
             let mut connection = writer.acquire().await?;
             // A long reader must not keep a hold or a batch waiting for the full busy time.
-            sqlx::query("PRAGMA busy_timeout = 500").execute(&mut *connection).await?;
+            sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *connection).await?;
             let busy = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
             sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut *connection).await?;
             busy?.try_get::<i64, _>(0)
@@ -240,7 +240,7 @@ pub(super) fn micros(instant: DateTime<Utc>) -> i64 {
 /// The first microsecond that is not before an instant: for what keeps records, which must never end early.
 pub(super) fn micros_up(instant: DateTime<Utc>) -> i64 {
     let whole = instant.timestamp_micros();
-    if instant.timestamp_subsec_nanos() % 1000 == 0 { whole } else { whole.saturating_add(1) }
+    if instant.timestamp_subsec_nanos().is_multiple_of(1000) { whole } else { whole.saturating_add(1) }
 }
 
 /// A count that a row holds.
@@ -258,7 +258,7 @@ pub(super) fn damaged(what: &str) -> LedgerError {
     LedgerError::Doubt(format!("the ledger is damaged: `{what}` cannot be read"))
 }
 
-/// A new id: a prefix and a UUIDv7 of `now`.
+/// A new id: a prefix and a `UUIDv7` of `now`.
 pub(super) fn new_id(prefix: &str, now: DateTime<Utc>) -> Result<String, LedgerError> {
     let mut random = [0; 10];
     fill_random(&mut random)?;
