@@ -18,6 +18,7 @@ mod conformance;
 mod crash;
 mod harness;
 mod ledger;
+mod scenarios;
 mod sqlite_store;
 mod tidy;
 mod time;
