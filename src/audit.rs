@@ -1,7 +1,7 @@
 //! The tamper-evident log: every audit entry of the ledger in a Merkle tree whose head is signed.
 //! It owns publishing, checking and handing out the log; what an entry says is the ledger's business.
 
-mod certify;
+pub mod certify;
 pub mod checkpoint;
 pub mod entry;
 mod folder;
@@ -22,7 +22,6 @@ use crate::audit::folder::{Access, CHECKPOINT, Folder, LINES, PUBLIC_KEY, TILES,
 use crate::audit::layout::{Kind, Tile, tiles_of};
 use crate::ledger::{Entry, Head, Ledger, LedgerError};
 
-pub use certify::certify;
 pub use publish::{publish, rebuild};
 pub use verify::{Finding, Verdict, verify};
 

@@ -101,7 +101,7 @@ pub enum StoreConfig {
         /// Secret key.
         secret_key: Option<SecretString>,
     },
-    /// Elasticsearch or OpenSearch.
+    /// Elasticsearch or `OpenSearch`.
     Elasticsearch {
         /// Base URL.
         url: String,

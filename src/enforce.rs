@@ -1,1 +1,351 @@
-//! (being built)
+//! Carries out a [`ReviewedPlan`]: order, leases, read-back, outcomes. It owns one run from claim to report.
+//! It has no choice left to make about records: which, why and how is in the plan.
+
+pub mod pace;
+mod recover;
+mod report;
+mod settle;
+mod step;
+mod unit;
+mod verify;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::audit;
+use crate::gather::{self, Readers};
+use crate::id::{PlacementId, PlanId, RunId, StepId, StoreId};
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Ledger, RunRow};
+use crate::plan::review::{Approvals, ReviewedPlan, review};
+use crate::plan::{Plan, Refusal, Step, plan};
+use crate::stores::{self, Store};
+
+pub use crate::gather::{Trouble, World};
+pub use report::{PlacementReport, RunReport, RunStatus};
+
+/// How far a clock may be behind what the ledger has seen before nothing is erased any more: enough for ordinary
+/// corrections by NTP, far less than any period.
+const CLOCK_SLACK_MINUTES: i64 = 5;
+
+/// What to carry out.
+#[derive(Debug, Clone)]
+pub enum Order {
+    /// Whatever is due at this instant, which does not lie in the future.
+    Now {
+        /// The instant.
+        at: DateTime<Utc>,
+    },
+    /// A plan that was written to a file.
+    File(Box<Plan>),
+    /// The refused steps of a stored plan.
+    Approve(PlanId),
+}
+
+/// How far a step has come; for people.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// Where.
+    pub placement: PlacementId,
+    /// Records done.
+    pub done: u64,
+    /// Records in the step.
+    pub of: u64,
+}
+
+/// Tells somebody how far a run has come.
+pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// One run: claim, recover, gather, plan, review, erase, verify, scrub, settle, publish.
+///
+/// # Errors
+/// Where nothing could be begun: a doubt, a stop, a plan that does not hold, a policy that does not fit. What goes
+/// wrong with single stores, steps or records is in the report.
+pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Result<RunReport, Trouble> {
+    // In doubt a ledger is not even made: an empty one beside the log would stand where the lost one belongs.
+    gather::ledger_view(world).await?;
+    let config = &world.config.ledger;
+    let ledger = SqliteLedger::open(&config.path, &config.key_file).await?;
+    let report = run_on(world, &ledger, order, watcher).await;
+    // Evidence is published whatever came of the run.
+    audit::publish(&ledger, &world.config.audit, world.clock.now()).await?;
+    report
+}
+
+/// As [`run_once`], on a ledger that is open.
+///
+/// # Errors
+/// As [`run_once`].
+pub async fn run_on(
+    world: &World,
+    ledger: &dyn Ledger,
+    order: Order,
+    watcher: Watcher<'_>,
+) -> Result<RunReport, Trouble> {
+    let _place = ledger.claim_run().await?;
+    refuse_doubts(world, ledger, &order).await?;
+    let readers = Readers::open(world).await?;
+    recover::recover(world, ledger).await?;
+    let (reviewed, approvals) = read(world, ledger, &readers, &order).await?;
+    let mut run = Run::begin(world, ledger, &reviewed, watcher).await?;
+    for store in run.silent(&reviewed, &readers) {
+        run.failures.push(store);
+    }
+    run.carry_out(&reviewed, None).await?;
+    let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
+    if !moved.is_empty() && run.stop.is_none() {
+        let again = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
+        ledger.extend_run(&run.row.run_id, again.plan(), world.clock.now()).await?;
+        run.carry_out(&again, Some((&moved, matches!(order, Order::Now { .. })))).await?;
+        if !run.moved.is_empty() {
+            run.failures.push("something changed twice while the run was under way; run it again".to_owned());
+        }
+    }
+    if matches!(order, Order::Approve(_)) {
+        ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
+    }
+    run.scrub().await?;
+    let refused = reviewed.refused();
+    if !refused.is_empty() && !matches!(order, Order::Approve(_)) {
+        ledger.store_refused(reviewed.plan(), &refused, world.clock.now()).await?;
+    }
+    run.refusals.extend(reviewed.plan().refusals.iter().cloned());
+    run.record().await?;
+    settle::settle(world, ledger, &readers, reviewed.plan().at).await?;
+    run.end().await
+}
+
+/// A stop, a clock that runs behind the ledger, or an instant in the future: nothing is begun.
+async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Result<(), Trouble> {
+    let now = world.clock.now();
+    if let Some(stop) = ledger.stopped().await? {
+        let text =
+            format!("the emergency stop is on since {}: {}", stop.stopped_at.to_rfc3339(), stop.reason);
+        return Err(Trouble::Doubt(text));
+    }
+    if let Some(run) = ledger.runs(1).await?.first()
+        && run.started_at > now + chrono::Duration::minutes(CLOCK_SLACK_MINUTES)
+    {
+        let text =
+            format!("the clock says {now}, but a run began at {}: set the clock right", run.started_at);
+        return Err(Trouble::Doubt(text));
+    }
+    let at = match order {
+        Order::Now { at } => *at,
+        Order::File(plan) => plan.at,
+        Order::Approve(_) => return Ok(()),
+    };
+    if at > now {
+        return Err(Trouble::Schema(format!(
+            "{} lies in the future; only `plan` may look ahead",
+            at.to_rfc3339()
+        )));
+    }
+    Ok(())
+}
+
+/// Facts, plan and review for an order.
+async fn read(
+    world: &World,
+    ledger: &dyn Ledger,
+    readers: &Readers,
+    order: &Order,
+) -> Result<(ReviewedPlan, Approvals), Trouble> {
+    let (stored, only) = match order {
+        Order::Now { .. } => (None, None),
+        Order::File(plan) => (Some((**plan).clone()), None),
+        Order::Approve(id) => {
+            let (plan, steps) = ledger.refused(id).await?;
+            (Some(plan), Some(steps.into_iter().collect::<BTreeSet<StepId>>()))
+        }
+    };
+    let at = match (order, &stored) {
+        (Order::Now { at }, _) => *at,
+        (_, Some(plan)) => plan.at,
+        (_, None) => world.clock.now(),
+    };
+    let mut approvals = Approvals::new();
+    if let (Some(plan), Some(only)) = (&stored, &only) {
+        for step in plan.steps.iter().filter(|step| only.contains(&step.step_id)) {
+            *approvals.entry((step.category.clone(), step.store.clone())).or_default() += step.records;
+        }
+    }
+    let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
+    let facts = gather::facts(world, readers, known, at).await?;
+    let plan = match stored {
+        Some(plan) => plan,
+        None => plan(&world.policies, &facts, at)?,
+    };
+    let reviewed = review(plan, only.as_ref(), &world.policies, &facts, gather::caps(world), &approvals)?;
+    Ok((reviewed, approvals))
+}
+
+async fn plan_anew(
+    world: &World,
+    ledger: &dyn Ledger,
+    readers: &Readers,
+    at: DateTime<Utc>,
+    approvals: &Approvals,
+) -> Result<ReviewedPlan, Trouble> {
+    let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
+    let facts = gather::facts(world, readers, known, at).await?;
+    let plan = plan(&world.policies, &facts, at)?;
+    Ok(review(plan, None, &world.policies, &facts, gather::caps(world), approvals)?)
+}
+
+/// A run under way.
+struct Run<'a> {
+    world: &'a World,
+    ledger: &'a dyn Ledger,
+    watcher: Watcher<'a>,
+    row: RunRow,
+    stores: BTreeMap<StoreId, Arc<dyn Store>>,
+    drafts: Vec<step::Draft>,
+    moved: Vec<Step>,
+    refusals: Vec<Refusal>,
+    failures: Vec<String>,
+    stop: Option<String>,
+}
+
+impl<'a> Run<'a> {
+    /// The run, its plan and the policies in force are durable before anything else happens.
+    async fn begin(
+        world: &'a World,
+        ledger: &'a dyn Ledger,
+        reviewed: &ReviewedPlan,
+        watcher: Watcher<'a>,
+    ) -> Result<Self, Trouble> {
+        let plan = reviewed.plan();
+        let row = RunRow {
+            run_id: RunId::new(format!("run-{}", Uuid::now_v7())),
+            plan_id: plan.plan_id.clone(),
+            at: plan.at,
+            status: "running".to_owned(),
+            started_at: world.clock.now(),
+            ended_at: None,
+        };
+        let in_force =
+            world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone())).collect();
+        ledger.begin_run(&row, plan, &in_force).await?;
+        Ok(Self {
+            world,
+            ledger,
+            watcher,
+            row,
+            stores: BTreeMap::new(),
+            drafts: Vec::new(),
+            moved: Vec::new(),
+            refusals: Vec::new(),
+            failures: Vec::new(),
+            stop: None,
+        })
+    }
+
+    /// Placements that could not be asked at all: the run did not do what it should.
+    fn silent(&self, reviewed: &ReviewedPlan, readers: &Readers) -> Vec<String> {
+        let planned = reviewed.plan().steps.len();
+        tracing::debug!(planned, "steps in the plan");
+        readers.silent().map(|(_, why)| why.clone()).collect()
+    }
+
+    /// Runs the allowed steps of a plan; with `again`, only those that take the place of steps that moved, and, where
+    /// the order was a fixed plan, only where they are no larger.
+    async fn carry_out(
+        &mut self,
+        reviewed: &ReviewedPlan,
+        again: Option<(&[Step], bool)>,
+    ) -> Result<(), Trouble> {
+        let replaces = |step: &Step| {
+            again.is_none_or(|(moved, any_size)| {
+                moved.iter().any(|old| {
+                    old.placement == step.placement
+                        && old.reason == step.reason
+                        && old.request_id == step.request_id
+                        && (any_size || step.records <= old.records)
+                })
+            })
+        };
+        let is_new = |step: &&Step| self.drafts.iter().all(|draft| draft.step.step_id != step.step_id);
+        let allowed: Vec<&Step> = reviewed.allowed().filter(|step| replaces(step)).filter(is_new).collect();
+        for rows in allowed.iter().filter(|step| step.found_by.is_none()) {
+            if self.stop.is_some() {
+                return Ok(());
+            }
+            let named: Vec<&Step> = allowed
+                .iter()
+                .filter(|step| step.found_by.as_ref() == Some(&rows.step_id))
+                .copied()
+                .collect();
+            self.run_unit(rows, &named).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a store for erasing, once, and makes sure that it is the one meant. `None` where it is refused or out of
+    /// reach; the report says so.
+    async fn store(&mut self, id: &StoreId, step: &Step) -> Result<Option<Arc<dyn Store>>, Trouble> {
+        if let Some(store) = self.stores.get(id) {
+            return Ok(Some(Arc::clone(store)));
+        }
+        let Some(config) = self.world.config.stores.get(id) else { return Ok(None) };
+        let store = match stores::open_store(id, config).await {
+            Ok(store) => store,
+            Err(error) => {
+                self.failures.push(error.to_string());
+                return Ok(None);
+            }
+        };
+        match self.identify(id, store.as_ref()).await {
+            Ok(()) => {
+                self.stores.insert(id.clone(), Arc::clone(&store));
+                Ok(Some(store))
+            }
+            Err(Trouble::Doubt(message)) => {
+                let refusal = Refusal {
+                    code: "identity".to_owned(),
+                    category: step.category.clone(),
+                    store: id.clone(),
+                    message,
+                    approve: None,
+                };
+                if !self.refusals.contains(&refusal) {
+                    self.refusals.push(refusal);
+                }
+                Ok(None)
+            }
+            Err(other) => {
+                self.failures.push(other.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// A store proves by its marker that it is the one meant; at the first meeting the marker is left in it.
+    async fn identify(&self, id: &StoreId, store: &dyn Store) -> Result<(), Trouble> {
+        let identity = store.identity().await?;
+        let own = self.ledger.ledger_id().await?;
+        let marked = self.ledger.marked_stores().await?.contains_key(id);
+        match (identity.ledger_id, marked) {
+            (Some(ledger), _) if ledger != own => {
+                Err(Trouble::Doubt(format!("store `{id}` is marked by another ledger")))
+            }
+            (Some(_), _) if identity.store.as_deref() != Some(id.as_str()) => {
+                Err(Trouble::Doubt(format!("store `{id}` is marked under another name")))
+            }
+            (Some(_), true) => Ok(()),
+            (None, true) => Err(Trouble::Doubt(format!(
+                "store `{id}` has lost its marker: it may be a restored copy, an empty mount or a namesake"
+            ))),
+            (marker, false) => {
+                if marker.is_none() {
+                    store.mark(&own, id).await?;
+                }
+                self.ledger.record_mark(id, self.world.clock.now()).await?;
+                Ok(())
+            }
+        }
+    }
+}

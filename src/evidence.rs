@@ -1,380 +1,298 @@
-//! The certificate: what was erased, where, how, how far, seen gone when, and what remains until when.
-//! It is pure and makes a document of what it is given; it never claims more than the outcomes say.
+//! Evidence for people: outcomes and their place in the audit log become a certificate. Pure.
+//! It owns what a certificate says and never says; whether an outcome is true was settled by a read-back before.
 
 mod page;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::id::{Category, PlacementId, PlanId, RequestId, RunId, StoreId, TenantId};
-use crate::plan::{Counts, CountsByTenant, NamedSubject, Residual, digest_of};
-use crate::policy::Level;
+use crate::id::{Category, PlacementId, RequestId, RunId, StoreId, TenantId};
+use crate::ledger::rows::{Head, RequestRow, RequestState, RunRow, StepOutcome};
+use crate::plan::{Counts, NamedSubject, Residual, digest_of};
+use crate::policy::{Level, Method};
 
 pub use page::html;
 
-/// What is certified: a request, or a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What every certificate says of itself: deleting records in a store sanitises no medium.
+const NOT_SANITISATION: &str = "The levels stated are those of retentiond, per store. Erasing records in a store is not \
+                                media sanitization under NIST SP 800-88; no level below `media-cleared` speaks of the medium.";
+
+/// Said where state and counts differ: then nothing is claimed.
+const NOT_SHOWN: &str = "Not everything that was to be erased was shown absent; no erasure is claimed.";
+
+/// What a certificate is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Occasion {
-    /// What was asked for, and how far it got.
-    Request(Asked),
-    /// What one execution of a plan did, for all its tenants.
-    Run(Ran),
+pub enum About {
+    /// An erasure request.
+    Request(RequestId),
+    /// One run.
+    Run(RunId),
 }
 
-/// An erasure request. Subjects by fingerprint only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    /// Its id.
-    pub request_id: RequestId,
-    /// Whose data.
-    pub tenant: TenantId,
-    /// How far it got, as the ledger says.
-    pub progress: Progress,
-    /// Start of its clock.
-    pub received_at: DateTime<Utc>,
-    /// By when the last placement is gone.
-    pub deadline: DateTime<Utc>,
-    /// When it was completed.
-    pub completed_at: Option<DateTime<Utc>>,
-    /// True where it asks for all data of the tenant.
-    pub everything: bool,
-    /// The categories that it covers.
-    pub categories: Vec<Category>,
-    /// The subjects that it names.
-    pub subjects: Vec<NamedSubject>,
-    /// Every placement that it covers, those where nothing was found included.
-    pub placements: Vec<Covered>,
-}
-
-/// How far a request got in one placement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Covered {
-    /// Where.
-    pub placement: PlacementId,
-    /// How far.
-    pub progress: Progress,
-    /// Erased for it, already absent records included.
-    pub erased: u64,
-    /// Shown absent by a separate read.
-    pub verified_absent: u64,
-    /// What remains, until when.
-    pub residual: Vec<Residual>,
-}
-
-/// How far something got. Ordered: the lowest of several is what may be said of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Progress {
-    /// Withdrawn before it was carried out.
-    Cancelled,
-    /// Not, or only partly, carried out.
-    Open,
-    /// The live records are gone and verified absent; something still rotates.
-    Residual,
-    /// Everything is gone and verified absent.
-    Completed,
-}
-
-/// An execution of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ran {
-    /// Its id.
-    pub run_id: RunId,
-    /// Which plan.
-    pub plan_id: PlanId,
-    /// The instant of the plan.
-    pub at: DateTime<Utc>,
-    /// `running`, `done`, `failed`, `refused` or `interrupted`.
-    pub status: String,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// When it ended.
-    pub ended_at: Option<DateTime<Utc>>,
-}
-
-/// The outcome of one step, as the ledger has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
-    /// Where.
-    pub placement: PlacementId,
-    /// In which store.
-    pub store: StoreId,
-    /// Under which policy.
-    pub category: Category,
-    /// Why.
-    pub reason: String,
-    /// Which text is kept.
-    pub clause: String,
-    /// How.
-    pub method: String,
-    /// By tenant.
-    pub counts: CountsByTenant,
-    /// The level reached.
-    pub level: Level,
-    /// The level that its method needs, where that is known.
-    pub level_required: Option<Level>,
-    /// What remains, until when.
-    pub residual: Vec<Residual>,
-    /// When the last read-back was done.
-    pub verified_at: DateTime<Utc>,
-    /// Why it is not done, where it is not.
-    pub failure: Option<String>,
-}
-
-/// The place of the evidence in the signed log, checkable by an outsider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Logged {
-    /// Entries in the signed log.
-    pub size: u64,
-    /// Its root in hex.
-    pub root: String,
-    /// Number of the last entry about the request or run.
-    pub index: u64,
-    /// That entry, byte by byte as it is in the log.
-    pub entry: String,
-    /// C2SP `tlog-proof` text that the log holds it.
-    pub proof: String,
-}
-
-/// What was done in one placement, in one way, for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// Where.
-    pub placement: PlacementId,
-    /// In which store.
-    pub store: StoreId,
-    /// Under which policy.
-    pub category: Category,
-    /// Why.
-    pub reason: String,
-    /// Which text is kept.
-    pub clause: String,
-    /// How.
-    pub method: String,
-    /// How many; of the request's tenant only, where a request is certified.
-    pub counts: Counts,
-    /// The lowest level that an outcome reached.
-    pub level: Level,
-    /// The level that had to be reached, where that is known.
-    pub level_required: Option<Level>,
-    /// When the last read-back was done.
-    pub verified_at: DateTime<Utc>,
-    /// What remains, until when.
-    pub residual: Vec<Residual>,
-    /// Why something is not done.
-    pub failures: Vec<String>,
-}
-
-/// A document for a human, made from evidence only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What was erased, where, how, verified when, and what is residual until when.
+///
+/// *Properties.* It is made from recorded outcomes only. It names subjects by keyed fingerprint. A level is the lowest
+/// of the outcomes it covers. Erasure is claimed only where the state says so *and* every count was shown absent. A
+/// request's certificate counts its own tenant only, and a run's names no tenant, so that no tenant's data stands
+/// beside another's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Certificate {
-    /// `cert-` and the hash of all the rest.
+    /// Hash of all the rest but the time at which it was made.
     pub certificate_id: String,
-    /// Program and version.
+    /// Which program, in which version, did the work and made this.
     pub tool: String,
-    /// When it was made.
-    pub issued_at: DateTime<Utc>,
-    /// What is certified.
-    #[serde(flatten)]
-    pub occasion: Occasion,
-    /// How far it got, as far as the outcomes bear it out.
-    pub progress: Progress,
-    /// The same in a sentence.
+    /// When this was made.
+    pub made_at: DateTime<Utc>,
+    /// What it is about.
+    pub about: About,
+    /// Whose data, for a request.
+    pub tenant: Option<TenantId>,
+    /// The subjects that a request names.
+    pub subjects: Vec<NamedSubject>,
+    /// The categories concerned.
+    pub categories: BTreeSet<Category>,
+    /// Where the request or the run stands.
+    pub state: String,
+    /// When the request was received, or the run began.
+    pub received_at: DateTime<Utc>,
+    /// By when the last placement had to be gone, for a request.
+    pub deadline: Option<DateTime<Utc>>,
+    /// When the request was completed or the run ended.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// True where the statement claims that what is certified was erased, residuals aside.
+    pub erasure_claimed: bool,
+    /// What is and is not claimed, in one sentence.
     pub statement: String,
-    /// The lowest level that any outcome reached; `None` without outcomes.
+    /// By placement.
+    pub placements: Vec<Certified>,
+    /// The sentence on media sanitization.
+    pub sanitization: &'static str,
+    /// Where the evidence stands in the audit log.
+    pub log: LogPlace,
+}
+
+/// What was done in one placement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Certified {
+    /// Where.
+    pub placement: PlacementId,
+    /// In which store; `null` where nothing was found and so nothing was done.
+    pub store: Option<StoreId>,
+    /// Under which policy.
+    pub category: Option<Category>,
+    /// Why, as the outcomes say.
+    pub reasons: BTreeSet<String>,
+    /// Which texts were kept.
+    pub clauses: BTreeSet<String>,
+    /// How.
+    pub methods: BTreeSet<String>,
+    /// How many.
+    pub counts: Counts,
+    /// The lowest level reached; `null` where nothing was erased.
     pub level: Option<Level>,
-    /// What this says about the media, in a sentence.
-    pub media: String,
-    /// By placement, store, reason, clause and method.
-    pub lines: Vec<Line>,
-    /// Everything together.
-    pub totals: Counts,
-    /// Where the evidence is in the signed log; `None` where it is not in it yet.
-    pub log: Option<Logged>,
-    /// How an outsider checks this.
-    pub how_to_verify: Vec<String>,
+    /// The highest level that one of the methods needs; `null` where nothing was erased.
+    pub level_required: Option<Level>,
+    /// When it was last looked for.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// How far a request got here.
+    pub state: Option<RequestState>,
+    /// What remains, until when.
+    pub residual: Vec<Residual>,
+    /// What did not succeed.
+    pub failures: BTreeSet<String>,
 }
 
-impl Certificate {
-    /// Makes the document.
-    ///
-    /// *Properties.* Completion is claimed only where the ledger says so *and* every count was shown absent. The level
-    /// is the lowest of all outcomes. For a request only its own tenant's counts go in. No subject's value goes in,
-    /// for none is given.
-    pub fn new(occasion: Occasion, done: &[Done], log: Option<Logged>, issued_at: DateTime<Utc>) -> Self {
-        let lines = lines_of(&occasion, done);
-        let progress = borne_out(&occasion, &lines);
-        let level = lines.iter().map(|line| line.level).min();
-        let mut totals = Counts::default();
-        lines.iter().for_each(|line| totals.add(&line.counts));
-        let mut certificate = Self {
-            certificate_id: String::new(),
-            tool: concat!("retentiond ", env!("CARGO_PKG_VERSION")).to_owned(),
-            issued_at,
-            statement: statement(&occasion, progress, &lines),
-            occasion,
-            progress,
-            level,
-            media: media(level).to_owned(),
-            lines,
-            totals,
-            how_to_verify: how_to_verify(log.as_ref()),
-            log,
-        };
-        certificate.certificate_id = certificate.expected_id();
-        certificate
-    }
+/// Where in the audit log an auditor finds the last entry that this certificate rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogPlace {
+    /// Entries and root of the log when this was made.
+    pub head: Option<Head>,
+    /// The number of that entry.
+    pub entry: Option<u64>,
+    /// The entry itself.
+    pub body: Option<String>,
+    /// The proof that it is in the log (C2SP `tlog-proof`), to be checked with the public key alone.
+    pub proof: Option<String>,
+    /// What to type.
+    pub verify: &'static str,
+}
 
-    /// The id that this content must have. Another one means that something was changed afterwards; whoever changes
-    /// the id too is found by checking the numbers against the log.
-    pub fn expected_id(&self) -> String {
-        let bare = Self { certificate_id: String::new(), ..self.clone() };
-        format!("cert-{}", &digest_of(&bare)[..32])
+/// The certificate of a request.
+pub fn of_request(
+    row: &RequestRow,
+    outcomes: &[StepOutcome],
+    log: LogPlace,
+    now: DateTime<Utc>,
+) -> Certificate {
+    let mut placements = certified(outcomes, Some(&row.tenant));
+    for settled in &row.placements {
+        let entry =
+            placements.entry(settled.placement.clone()).or_insert_with(|| nothing_in(&settled.placement));
+        entry.state = Some(settled.state);
+        entry.residual = settled.residual.clone();
+    }
+    let placements: Vec<Certified> = placements.into_values().collect();
+    let settled = row.placements.iter().all(|p| is_gone(p.state) && p.verified_absent >= p.erased);
+    let erasure_claimed = is_gone(row.state) && settled && was_shown_absent(&placements);
+    let statement = match row.state {
+        RequestState::Completed | RequestState::Residual if !erasure_claimed => NOT_SHOWN,
+        RequestState::Completed => {
+            "Every placement was asked and no record that the request covers was found."
+        }
+        RequestState::Residual => {
+            "Live records are gone; a rotating backup may hold them until the date stated."
+        }
+        RequestState::Waiting => {
+            "Something lawful keeps records that the request covers; nothing is claimed for them."
+        }
+        RequestState::Received | RequestState::Enforcing => {
+            "The request is not carried out yet; this is an interim account."
+        }
+        RequestState::Cancelled => "The request was withdrawn; what was erased before stands below.",
+    };
+    finished(Certificate {
+        certificate_id: String::new(),
+        tool: tool(),
+        made_at: now,
+        about: About::Request(row.request_id.clone()),
+        tenant: Some(row.tenant.clone()),
+        subjects: row.subjects.clone(),
+        categories: row.categories.iter().cloned().collect(),
+        state: word_of(row.state),
+        received_at: row.received_at,
+        deadline: Some(row.deadline),
+        completed_at: row.completed_at,
+        erasure_claimed,
+        statement: statement.to_owned(),
+        placements,
+        sanitization: NOT_SANITISATION,
+        log,
+    })
+}
+
+/// The certificate of a run.
+pub fn of_run(row: &RunRow, outcomes: &[StepOutcome], log: LogPlace, now: DateTime<Utc>) -> Certificate {
+    let placements: Vec<Certified> = certified(outcomes, None).into_values().collect();
+    let failed = placements.iter().any(|p| p.counts.failed > 0 || !p.failures.is_empty());
+    let erasure_claimed = row.status == "done" && !failed && was_shown_absent(&placements);
+    let statement = match row.status.as_str() {
+        "done" if !erasure_claimed => NOT_SHOWN,
+        "done" => "All that was due and allowed was erased and looked for again.",
+        "refused" => {
+            "Part of what was due waits for an approval or a doubt to be settled; the rest was erased."
+        }
+        _ => "The run did not do all that it should; what it did stands below.",
+    };
+    finished(Certificate {
+        certificate_id: String::new(),
+        tool: tool(),
+        made_at: now,
+        about: About::Run(row.run_id.clone()),
+        tenant: None,
+        subjects: Vec::new(),
+        categories: outcomes.iter().map(|outcome| outcome.category.clone()).collect(),
+        state: row.status.clone(),
+        received_at: row.started_at,
+        deadline: None,
+        completed_at: row.ended_at,
+        erasure_claimed,
+        statement: statement.to_owned(),
+        placements,
+        sanitization: NOT_SANITISATION,
+        log,
+    })
+}
+
+fn tool() -> String {
+    format!("retentiond {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The id covers everything but itself and the time of making: the same evidence gives the same id.
+fn finished(certificate: Certificate) -> Certificate {
+    let bare = Certificate { made_at: DateTime::<Utc>::UNIX_EPOCH, ..certificate.clone() };
+    Certificate { certificate_id: format!("cert-{}", &digest_of(&bare)[..32]), ..certificate }
+}
+
+fn word_of(state: RequestState) -> String {
+    serde_json::to_value(state).ok().and_then(|word| word.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
+fn nothing_in(placement: &PlacementId) -> Certified {
+    Certified {
+        placement: placement.clone(),
+        store: None,
+        category: None,
+        reasons: BTreeSet::new(),
+        clauses: BTreeSet::new(),
+        methods: BTreeSet::new(),
+        counts: Counts::default(),
+        level: None,
+        level_required: None,
+        verified_at: None,
+        state: None,
+        residual: Vec::new(),
+        failures: BTreeSet::new(),
     }
 }
 
-/// The word of a level, as everywhere outside.
-pub fn level_word(level: Level) -> &'static str {
-    match level {
-        Level::Deleted => "deleted",
-        Level::Overwritten => "overwritten",
-        Level::Scrubbed => "scrubbed",
-        Level::Verified => "verified",
-        Level::MediaCleared => "media-cleared",
+/// True where the state says that the live records are gone.
+fn is_gone(state: RequestState) -> bool {
+    match state {
+        RequestState::Residual | RequestState::Completed => true,
+        RequestState::Received
+        | RequestState::Waiting
+        | RequestState::Enforcing
+        | RequestState::Cancelled => false,
     }
 }
 
-fn lines_of(occasion: &Occasion, done: &[Done]) -> Vec<Line> {
-    let mut lines: BTreeMap<_, Line> = BTreeMap::new();
-    for outcome in done {
+/// What was not looked at again is not gone.
+fn was_shown_absent(placements: &[Certified]) -> bool {
+    placements
+        .iter()
+        .all(|p| p.counts.verified_absent >= p.counts.erased.saturating_add(p.counts.already_absent))
+}
+
+/// The level that a method must reach, by the method's word.
+fn required(method: &str) -> Option<Level> {
+    [Method::Delete, Method::OverwriteThenDelete, Method::Zero]
+        .into_iter()
+        .find(|known| serde_json::to_value(known).is_ok_and(|word| word == method))
+        .map(Method::level)
+}
+
+/// Sums up outcomes by placement: of one tenant, or of all.
+fn certified(outcomes: &[StepOutcome], tenant: Option<&TenantId>) -> BTreeMap<PlacementId, Certified> {
+    let mut placements: BTreeMap<PlacementId, Certified> = BTreeMap::new();
+    for outcome in outcomes {
+        let entry =
+            placements.entry(outcome.placement.clone()).or_insert_with(|| nothing_in(&outcome.placement));
+        entry.store = Some(outcome.store.clone());
+        entry.category = Some(outcome.category.clone());
+        entry.reasons.insert(outcome.reason.clone());
+        entry.clauses.insert(outcome.clause.clone());
+        entry.methods.insert(outcome.method.clone());
         let mut counts = Counts::default();
-        for (tenant, of_tenant) in &outcome.counts {
-            let ours = match occasion {
-                Occasion::Request(asked) => *tenant == asked.tenant,
-                Occasion::Run(_) => true,
-            };
-            if ours {
-                counts.add(of_tenant);
-            }
+        for (_, more) in outcome.counts.iter().filter(|(whose, _)| tenant.is_none_or(|ours| *whose == ours)) {
+            counts.add(more);
         }
-        let name = (
-            outcome.placement.clone(),
-            outcome.store.clone(),
-            outcome.reason.clone(),
-            outcome.clause.clone(),
-            outcome.method.clone(),
-        );
-        let line = lines.entry(name).or_insert_with(|| Line {
-            placement: outcome.placement.clone(),
-            store: outcome.store.clone(),
-            category: outcome.category.clone(),
-            reason: outcome.reason.clone(),
-            clause: outcome.clause.clone(),
-            method: outcome.method.clone(),
-            counts: Counts::default(),
-            level: outcome.level,
-            level_required: outcome.level_required,
-            verified_at: outcome.verified_at,
-            residual: Vec::new(),
-            failures: Vec::new(),
-        });
-        line.counts.add(&counts);
-        line.level = line.level.min(outcome.level);
-        line.level_required = line.level_required.max(outcome.level_required);
-        line.verified_at = line.verified_at.max(outcome.verified_at);
-        line.residual.extend(outcome.residual.iter().cloned());
-        line.residual.sort();
-        line.residual.dedup();
-        line.failures.extend(outcome.failure.clone());
+        entry.counts.add(&counts);
+        if counts.erased > 0 || counts.already_absent > 0 {
+            // Never rounded up: the lowest level of all that was erased. What was absent already may have been left
+            // so by a run that died.
+            entry.level = Some(entry.level.map_or(outcome.level, |level| level.min(outcome.level)));
+            entry.level_required = entry.level_required.max(required(&outcome.method));
+        }
+        entry.verified_at = entry.verified_at.max(Some(outcome.verified_at));
+        entry.residual.extend(outcome.residual.iter().cloned());
+        entry.residual.sort();
+        entry.residual.dedup();
+        entry.failures.extend(outcome.failure.clone());
     }
-    lines.into_values().collect()
-}
-
-/// What the ledger says, lowered to what the counts bear out: what was not looked at again is not gone.
-fn borne_out(occasion: &Occasion, lines: &[Line]) -> Progress {
-    let unseen = lines.iter().any(|line| {
-        line.counts.verified_absent < line.counts.erased.saturating_add(line.counts.already_absent)
-    });
-    match occasion {
-        Occasion::Request(asked) => {
-            let unseen = unseen || asked.placements.iter().any(|p| p.verified_absent < p.erased);
-            let said = asked.placements.iter().map(|p| p.progress).fold(asked.progress, Progress::min);
-            match (asked.progress, said) {
-                (Progress::Cancelled, _) => Progress::Cancelled,
-                (_, Progress::Cancelled) => Progress::Open,
-                (_, said) if unseen => said.min(Progress::Open),
-                (_, said) => said,
-            }
-        }
-        Occasion::Run(ran) => {
-            let failed = lines.iter().any(|line| line.counts.failed > 0 || !line.failures.is_empty());
-            if ran.status != "done" || failed || unseen {
-                Progress::Open
-            } else if lines.iter().any(|line| !line.residual.is_empty()) {
-                Progress::Residual
-            } else {
-                Progress::Completed
-            }
-        }
-    }
-}
-
-fn statement(occasion: &Occasion, progress: Progress, lines: &[Line]) -> String {
-    let what = match occasion {
-        Occasion::Request(_) => "the request covers",
-        Occasion::Run(_) => "the plan's steps cover",
-    };
-    let mut text = match progress {
-        Progress::Cancelled => "The request was cancelled; no erasure is certified.".to_owned(),
-        Progress::Open => {
-            format!(
-                "This certifies no completed erasure: not everything that {what} has been erased and verified absent."
-            )
-        }
-        Progress::Residual => format!(
-            "Every live record that {what} has been erased and was verified absent; what remains, and until when, is listed as residual."
-        ),
-        Progress::Completed => format!("Every record that {what} has been erased and was verified absent."),
-    };
-    let below =
-        lines.iter().filter(|line| line.level_required.is_some_and(|needed| line.level < needed)).count();
-    if below > 0 {
-        text.push_str(&format!(
-            " In {below} of {} lines the level reached is below the level required.",
-            lines.len()
-        ));
-    }
-    text
-}
-
-fn media(level: Option<Level>) -> &'static str {
-    match level {
-        Some(Level::MediaCleared) => "A scan of the raw device found nothing of the erased data.",
-        None | Some(Level::Deleted | Level::Overwritten | Level::Scrubbed | Level::Verified) => {
-            "This is not media sanitization under NIST SP 800-88."
-        }
-    }
-}
-
-fn how_to_verify(log: Option<&Logged>) -> Vec<String> {
-    match log {
-        None => {
-            vec!["The evidence is not yet in a signed checkpoint; ask for this certificate again.".to_owned()]
-        }
-        Some(logged) => vec![
-            format!(
-                "Hash the entry as RFC 6962 has it (SHA-256 of a zero byte and the entry) and follow the inclusion \
-                 proof: it leads to the root of the signed checkpoint over {} entries.",
-                logged.size
-            ),
-            "Check the checkpoint's signature with the operator's log.key.pub (C2SP signed note, Ed25519)."
-                .to_owned(),
-            "Check the whole log with: retentiond audit verify".to_owned(),
-        ],
-    }
+    placements
 }
 
 #[cfg(test)]

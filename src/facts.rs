@@ -1,7 +1,7 @@
 //! What is known when a plan is made, as plain data. It owns the types that the planner sees; `gather` fills them.
 //! Nothing here asks a store, a ledger or a clock, so that any day of any future can be planned in a test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,10 @@ pub struct Facts {
     pub surveys: BTreeMap<String, Survey>,
     /// Records in a placement, counted no further than the limits need to know.
     pub populations: BTreeMap<PlacementId, u64>,
+    /// Placements that were surveyed, so that a reviewer can tell "nothing due" from "not asked".
+    pub surveyed: BTreeSet<PlacementId>,
+    /// Stores that could not be asked, with the reason. Nothing is planned for placements that need them.
+    pub unreachable: BTreeMap<StoreId, String>,
 }
 
 /// The ledger's part of the facts.

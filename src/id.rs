@@ -67,19 +67,19 @@ name! {
     StepId
 }
 name! {
-    /// One execution of a plan: `run-` and a UUIDv7.
+    /// One execution of a plan: `run-` and a `UUIDv7`.
     RunId
 }
 name! {
-    /// An erasure request: `req-` and a UUIDv7.
+    /// An erasure request: `req-` and a `UUIDv7`.
     RequestId
 }
 name! {
-    /// A hold: `hold-` and a UUIDv7.
+    /// A hold: `hold-` and a `UUIDv7`.
     HoldId
 }
 name! {
-    /// An entitlement: `ent-` and a UUIDv7.
+    /// An entitlement: `ent-` and a `UUIDv7`.
     EntitlementId
 }
 name! {
@@ -198,5 +198,103 @@ impl fmt::Debug for SubjectKey {
 impl fmt::Display for SubjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_mean_several_tenants_a_path_or_none_is_refused() {
+        for text in [
+            "",
+            " ",
+            "\t",
+            "\u{a0}",
+            "\u{200b}",
+            "\u{3000}",
+            "*",
+            "acme*",
+            "ac?e",
+            "acm[e]",
+            "acm\\e",
+            "{a,b}",
+            "t-1/",
+            "t-1/../t-2",
+            "cafe\u{301}",
+            "acme ",
+            " acme",
+            "acme\0x",
+            "%",
+            "acme%",
+            "' OR '1'='1",
+            "x'; DROP TABLE t;--",
+            "`",
+            "\"",
+            "\n",
+            "a\r",
+            "..",
+            ".",
+            "a/b",
+            "a\\b",
+            "C:",
+            "con",
+            "NUL",
+            "~",
+            "~ann",
+            "a\u{202e}b",
+            "a\u{feff}",
+            "-",
+        ] {
+            let refused = TenantId::parse(text).map(|tenant| tenant.as_str().to_owned());
+            assert!(refused.is_err(), "{text:?} is accepted");
+        }
+    }
+
+    #[test]
+    fn the_longest_name_is_255_bytes() {
+        assert!(TenantId::parse(&"t".repeat(255)).is_ok());
+        assert!(TenantId::parse(&"t".repeat(256)).is_err());
+        assert!(TenantId::parse(&"é".repeat(128)).is_err());
+        assert!(TenantId::parse(&"t".repeat(16 * 1024 * 1024)).is_err());
+    }
+
+    #[test]
+    fn neighbours_are_different_tenants_and_words_are_only_names() {
+        for pair in [
+            ["t-1", "t-10"],
+            ["t-1", "T-1"],
+            ["t-1", "t-1x"],
+            ["stra\u{df}e", "strasse"],
+            ["\u{131}", "i"],
+            ["acme", "\u{430}cme"],
+            ["null", "NULL"],
+            ["0", "-1"],
+            ["None", "undefined"],
+            ["true", "NaN"],
+            ["a_c", "abc"],
+        ] {
+            let [first, second] = pair.map(|text| TenantId::parse(text).expect(text));
+            assert_ne!(first, second);
+            assert_eq!([first.as_str(), second.as_str()], pair);
+        }
+    }
+
+    #[test]
+    fn a_look_alike_is_accepted_and_told() {
+        assert!(TenantId::parse("\u{430}cme").unwrap().looks_mixed());
+        assert!(!TenantId::parse("acme").unwrap().looks_mixed());
+    }
+
+    #[test]
+    fn a_blank_tenant_in_a_store_names_nobody() {
+        for text in ["", " ", "\t\n", "\u{3000}"] {
+            assert_eq!(TenantId::observed(text), None, "{text:?}");
+        }
+        assert_eq!(
+            TenantId::observed(" t-1").map(|tenant| tenant.as_str().to_owned()),
+            Some(" t-1".to_owned())
+        );
     }
 }

@@ -2,10 +2,13 @@
 //! It owns the types and [`plan`]; `due` does the calendar, `decide` the order of precedence, `review` reads it a
 //! second time. Pure: no I/O, no clock, no randomness; planning the same facts twice gives the same bytes.
 
+pub mod cover;
 pub mod decide;
 pub mod due;
+pub mod fate;
 pub mod render;
 pub mod review;
+pub mod text;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::id::{Category, Fingerprint, HoldId, PlacementId, PlanId, RequestId, StepId, StoreId, TenantId};
 use crate::policy::{Level, Method};
 
-pub use decide::{plan, selections};
+pub use decide::{Group, PlanError, groups, plan};
 
 /// A span of event times, half open: `from <= t < to`. Ticks are nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,6 +267,9 @@ pub struct Kept {
     /// The hold, for [`Reason::Hold`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hold_id: Option<HoldId>,
+    /// The request that would erase it but for the hold.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_id: Option<RequestId>,
 }
 
 /// Steps of one category and store that may not run without approval.

@@ -53,7 +53,36 @@ pub enum Level {
     MediaCleared,
 }
 
+impl Level {
+    /// Every level, lowest first.
+    pub const ALL: [Self; 5] =
+        [Self::Deleted, Self::Overwritten, Self::Scrubbed, Self::Verified, Self::MediaCleared];
+
+    /// The word in policies, JSON and the audit log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Overwritten => "overwritten",
+            Self::Scrubbed => "scrubbed",
+            Self::Verified => "verified",
+            Self::MediaCleared => "media-cleared",
+        }
+    }
+}
+
 impl Method {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Delete, Self::OverwriteThenDelete, Self::Zero];
+
+    /// The word in policies, JSON and the audit log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::OverwriteThenDelete => "overwrite-then-delete",
+            Self::Zero => "zero",
+        }
+    }
+
     /// The level that this method must reach.
     pub fn level(self) -> Level {
         match self {
@@ -74,6 +103,20 @@ pub enum Trigger {
     Request,
     /// The termination of the tenant.
     Termination,
+}
+
+impl Trigger {
+    /// Every trigger.
+    pub const ALL: [Self; 3] = [Self::Age, Self::Request, Self::Termination];
+
+    /// The word in policies.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Request => "request",
+            Self::Termination => "termination",
+        }
+    }
 }
 
 /// One promise: what starts it, how long it waits, by when the last placement is gone, which text it keeps.
@@ -198,6 +241,19 @@ pub enum SubjectFormat {
     E164,
     /// Digits only.
     Digits,
+}
+
+impl SubjectFormat {
+    /// How a value that a person gave is written where this format holds. `+65 9123-4567` is `+6591234567` in
+    /// [`SubjectFormat::E164`] and `6591234567` in [`SubjectFormat::Digits`].
+    pub fn write(self, value: &str) -> String {
+        let digits = || value.chars().filter(char::is_ascii_digit).collect::<String>();
+        match self {
+            Self::AsIs => value.to_owned(),
+            Self::E164 => format!("+{}", digits()),
+            Self::Digits => digits(),
+        }
+    }
 }
 
 /// Where a record names subjects of one kind.

@@ -6,6 +6,7 @@ pub mod files;
 pub mod memory;
 pub mod sql;
 pub mod sqlite;
+mod through;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use crate::policy::{Level, Method, Placement};
 /// and the real present (which alone says whether an event time lies in the future).
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// The placement asked about; for a `found_by` placement the one whose rows name its records.
+    /// The placement asked about. Records that rows name are counted and found through the placement of those rows;
+    /// they are erased and read back in their own.
     pub placement: Arc<Placement>,
     /// Zone of the policy, for dates in keys.
     pub time_zone: Tz,
@@ -82,6 +84,10 @@ pub enum Batch {
         to: i64,
         /// How many records of each tenant matched when it was found.
         found: BTreeMap<TenantId, u64>,
+        /// How many rows each of these tenants had in the window then, matching or not: what is missing of them later
+        /// is gone, what is not has changed.
+        #[serde(default)]
+        rows: BTreeMap<TenantId, u64>,
     },
     /// Single records, in key order.
     List(Vec<Listed>),

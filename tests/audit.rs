@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use chrono::{DateTime, Utc};
 use retentiond::audit::{self, AuditError, Verdict, merkle};
-use retentiond::evidence::Progress;
 use retentiond::id::{Category, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, TenantId};
 use retentiond::ledger::{ErasedScope, Head, RequestRow, RequestState, RunRow, StepOutcome};
 use retentiond::plan::Counts;
@@ -643,28 +642,29 @@ async fn a_certificate_carries_the_proof_of_its_last_entry() {
         rows.entries.push(r#"{"kind":"run-ended","run_id":"run-1"}"#.into());
         rows.entries.push(r#"{"kind":"run-ended","run_id":"run-10"}"#.into());
     });
-    let early = audit::certify(&world.ledger, &world.dir, "req-1", now()).await.unwrap();
-    assert_eq!(early.log, None, "not signed yet");
+    let early = audit::certify::certify(&world.ledger, &world.dir, "req-1", now()).await.unwrap();
+    assert_eq!(early.log.entry, None, "not signed yet");
+    assert_eq!(early.log.head.unwrap().size, 300);
     world.ledger.grow(400);
     world.publish().await;
-    let certificate = audit::certify(&world.ledger, &world.dir, "req-1", now()).await.unwrap();
-    assert_eq!(certificate.progress, Progress::Completed);
-    assert_eq!(certificate.totals.erased, 3, "the neighbour's records are not its own");
-    assert_eq!(certificate.level, Some(Level::Scrubbed));
-    let logged = certificate.log.unwrap();
-    assert_eq!((logged.index, logged.size), (300, 703));
-    assert_eq!(logged.proof, audit::prove(&world.dir, 300).await.unwrap());
-    assert!(logged.entry.contains("request-settled"));
+    let certificate = audit::certify::certify(&world.ledger, &world.dir, "req-1", now()).await.unwrap();
+    assert!(certificate.erasure_claimed);
+    assert_eq!(certificate.placements[0].counts.erased, 3, "the neighbour's records are not its own");
+    assert_eq!(certificate.placements[0].level, Some(Level::Scrubbed));
+    let log = certificate.log;
+    assert_eq!((log.entry, log.head.unwrap().size), (Some(300), 703));
+    assert_eq!(log.proof.unwrap(), audit::prove(&world.dir, 300).await.unwrap());
+    assert!(log.body.unwrap().contains("request-settled"));
 
-    let certificate = audit::certify(&world.ledger, &world.dir, "run-1", now()).await.unwrap();
-    assert_eq!(certificate.totals.erased, 10);
-    assert_eq!(certificate.log.unwrap().index, 301);
+    let certificate = audit::certify::certify(&world.ledger, &world.dir, "run-1", now()).await.unwrap();
+    assert_eq!(certificate.placements[0].counts.erased, 10);
+    assert_eq!(certificate.log.entry, Some(301));
 
     for unknown in ["run-2", "req-2", "plan-1", ""] {
-        let error = audit::certify(&world.ledger, &world.dir, unknown, now()).await.unwrap_err();
+        let error = audit::certify::certify(&world.ledger, &world.dir, unknown, now()).await.unwrap_err();
         assert_eq!(error.exit_code(), 2, "{unknown}");
     }
     world.ledger.change(|rows| rows.entries[301] = r#"{"kind":"run-ended","run_id":"run-1","x":1}"#.into());
-    let error = audit::certify(&world.ledger, &world.dir, "run-1", now()).await.unwrap_err();
+    let error = audit::certify::certify(&world.ledger, &world.dir, "run-1", now()).await.unwrap_err();
     assert_eq!(error.exit_code(), 5);
 }

@@ -1,3 +1,21 @@
 //! The one integration-test binary: one link instead of ten.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::print_stdout,
+    clippy::let_underscore_must_use,
+    reason = "a test that cannot go on fails, also in its helpers"
+)]
 
 mod audit;
+mod bad_policies;
+mod cli;
+mod conformance;
+mod harness;
+mod sqlite_store;
+mod tidy;
+mod time;

@@ -1,222 +1,174 @@
-//! The certificate as a printable page: one self-contained HTML file without scripts.
-//! It owns layout and escaping; what is said is decided before.
+//! The certificate as a page that prints. It owns the look; every text is escaped, and nothing is fetched.
+
+use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::evidence::{Asked, Certificate, Line, Logged, Occasion, Progress, Ran, level_word};
+use super::{About, Certificate, Certified};
 use crate::plan::Residual;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
-h1{font-size:1.5rem;margin-bottom:0}h2{font-size:1.1rem;margin-top:2rem}\
-.id,pre{font-family:ui-monospace,monospace;font-size:.8rem}.id{color:#555}\
-.statement{border-left:.3rem solid #1f6f43;padding:.5rem 1rem;margin:1.5rem 0}.statement.open{border-color:#a33}\
-table{border-collapse:collapse;width:100%;font-size:.85rem}th,td{text-align:left;padding:.3rem .6rem .3rem 0;\
-border-bottom:1px solid #ccc;vertical-align:top}td.n,th.n{text-align:right}dt{color:#555}dd{margin:0 0 .4rem}\
-dl{display:grid;grid-template-columns:12rem 1fr}pre{white-space:pre-wrap;word-break:break-all;background:#f5f5f5;\
-padding:.8rem}@media print{body{margin:0;max-width:none}h2,tr,pre{break-inside:avoid}}";
+const STYLE: &str = "body{font:11pt/1.5 Georgia,serif;max-width:62em;margin:2em auto;padding:0 1em;color:#111}\
+h1{font-size:1.6em;margin-bottom:0}table{border-collapse:collapse;width:100%;margin:1em 0}\
+th,td{border-bottom:1px solid #bbb;padding:.35em .6em;text-align:left;vertical-align:top}\
+td.n{text-align:right;font-variant-numeric:tabular-nums}pre{white-space:pre-wrap;overflow-wrap:anywhere;\
+background:#f4f4f4;padding:.8em}.failed{color:#a00}@media print{body{margin:0}pre{border:1px solid #bbb}}";
 
-/// The certificate as HTML. Everything that comes from outside is escaped.
+/// A whole HTML document, without scripts and without anything from elsewhere.
 pub fn html(certificate: &Certificate) -> String {
-    let title = match certificate.progress {
-        Progress::Completed | Progress::Residual => "Certificate of erasure",
-        Progress::Open | Progress::Cancelled => "Record of an erasure that is not complete",
+    let mut page = String::new();
+    let title = if certificate.erasure_claimed {
+        "Certificate of erasure"
+    } else {
+        "Record of an erasure not completed"
     };
-    let class = match certificate.progress {
-        Progress::Completed | Progress::Residual => "statement",
-        Progress::Open | Progress::Cancelled => "statement open",
+    let about = match &certificate.about {
+        About::Request(id) => format!("Request {id}"),
+        About::Run(id) => format!("Run {id}"),
     };
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-         <h1>{title}</h1>\n<p class=\"id\">{}</p>\n<p class=\"{class}\">{}<br>{}</p>\n",
-        escaped(&certificate.certificate_id),
-        escaped(&certificate.statement),
-        escaped(&certificate.media),
+    push(
+        &mut page,
+        format_args!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>{STYLE}</style></head>\n\
+         <body><h1>{title}</h1>\n<p>{0}</p>\n<p><strong>{1}</strong></p>\n",
+            escaped(&about),
+            escaped(&certificate.statement),
+        ),
     );
-    page.push_str("<dl>\n");
-    match &certificate.occasion {
-        Occasion::Request(asked) => request(&mut page, asked),
-        Occasion::Run(ran) => run(&mut page, ran),
+    facts(&mut page, certificate);
+    placements(&mut page, certificate);
+    push(&mut page, format_args!("<p>{}</p>\n", escaped(certificate.sanitization)));
+    let log = &certificate.log;
+    push(
+        &mut page,
+        format_args!("<h2>Evidence</h2>\n<p>To check it: <code>{}</code></p>\n", escaped(log.verify)),
+    );
+    for (title, text) in [("Entry", &log.body), ("Proof", &log.proof)] {
+        if let Some(text) = text {
+            push(&mut page, format_args!("<h3>{title}</h3><pre>{}</pre>\n", escaped(text)));
+        }
     }
-    term(&mut page, "Level reached", certificate.level.map_or("none: there is no outcome", level_word));
-    term(&mut page, "Issued", &instant(certificate.issued_at));
-    term(&mut page, "Made by", &certificate.tool);
-    page.push_str("</dl>\n");
-    if let Occasion::Request(asked) = &certificate.occasion {
-        covered(&mut page, asked);
-    }
-    outcomes(&mut page, certificate);
-    residuals(&mut page, certificate);
-    if let Some(logged) = &certificate.log {
-        log(&mut page, logged);
-    }
-    page.push_str("<h2>How to verify</h2>\n<ol>\n");
-    for step in &certificate.how_to_verify {
-        page.push_str(&format!("<li>{}</li>\n", escaped(step)));
-    }
-    page.push_str("</ol>\n</html>\n");
+    page.push_str("</body></html>\n");
     page
 }
 
-fn request(page: &mut String, asked: &Asked) {
-    term(page, "Request", asked.request_id.as_str());
-    term(page, "Tenant", asked.tenant.as_str());
-    term(page, "Received", &instant(asked.received_at));
-    term(page, "Deadline", &instant(asked.deadline));
-    term(page, "Completed", &asked.completed_at.map_or("not yet".to_owned(), instant));
-    let categories: Vec<&str> = asked.categories.iter().map(|category| category.as_str()).collect();
-    term(page, "Categories", &categories.join(", "));
-    let scope = if asked.everything {
-        "all data of the tenant".to_owned()
-    } else if asked.subjects.is_empty() {
-        "everything in these categories".to_owned()
-    } else {
-        let subjects =
-            asked.subjects.iter().map(|subject| format!("{} {}", subject.kind, subject.fingerprint));
-        format!("{} (keyed fingerprints)", subjects.collect::<Vec<_>>().join(", "))
-    };
-    term(page, "Scope", &scope);
-}
-
-fn run(page: &mut String, ran: &Ran) {
-    term(page, "Run", ran.run_id.as_str());
-    term(page, "Plan", ran.plan_id.as_str());
-    term(page, "As of", &instant(ran.at));
-    term(page, "Status", &ran.status);
-    term(page, "Started", &instant(ran.started_at));
-    term(page, "Ended", &ran.ended_at.map_or("not yet".to_owned(), instant));
-}
-
-fn covered(page: &mut String, asked: &Asked) {
-    page.push_str("<h2>What the request covers</h2>\n<table><tr><th>Placement<th>State<th class=\"n\">Erased<th class=\"n\">Verified absent</tr>\n");
-    for placement in &asked.placements {
-        let state = match placement.progress {
-            Progress::Cancelled => "cancelled",
-            Progress::Open => "open",
-            Progress::Residual => "residual",
-            Progress::Completed => "completed",
-        };
-        page.push_str(&format!(
-            "<tr><td>{}<td>{state}<td class=\"n\">{}<td class=\"n\">{}</tr>\n",
-            escaped(placement.placement.as_str()),
-            placement.erased,
-            placement.verified_absent
-        ));
+fn facts(page: &mut String, certificate: &Certificate) {
+    let mut rows = vec![
+        ("Certificate", certificate.certificate_id.clone()),
+        ("Made", instant(certificate.made_at)),
+        ("Tool", certificate.tool.clone()),
+        ("State", certificate.state.clone()),
+        ("Received or begun", instant(certificate.received_at)),
+    ];
+    rows.extend(certificate.tenant.as_ref().map(|tenant| ("Tenant", tenant.to_string())));
+    rows.extend(certificate.deadline.map(|deadline| ("Deadline", instant(deadline))));
+    rows.extend(certificate.completed_at.map(|completed| ("Completed", instant(completed))));
+    for subject in &certificate.subjects {
+        rows.push(("Subject (keyed fingerprint)", format!("{} {}", subject.kind, subject.fingerprint)));
+    }
+    let categories: Vec<&str> = certificate.categories.iter().map(|category| category.as_str()).collect();
+    rows.push(("Categories", categories.join(", ")));
+    if let Some(head) = &certificate.log.head {
+        rows.push(("Audit log", format!("{} entries, root {}", head.size, head.root)));
+    }
+    page.push_str("<table>\n");
+    for (name, value) in rows {
+        push(page, format_args!("<tr><th scope=\"row\">{name}</th><td>{}</td></tr>\n", escaped(&value)));
     }
     page.push_str("</table>\n");
 }
 
-fn outcomes(page: &mut String, certificate: &Certificate) {
+fn placements(page: &mut String, certificate: &Certificate) {
     page.push_str(
-        "<h2>What was done</h2>\n<table><tr><th>Placement<th>Store<th>Category<th>Reason<th>Clause<th>Method\
-         <th>Level<th class=\"n\">Erased<th class=\"n\">Already absent<th class=\"n\">Changed<th class=\"n\">Failed\
-         <th class=\"n\">Verified absent<th>Verified at</tr>\n",
+        "<h2>What was done where</h2>\n<table><thead><tr><th>Placement</th><th>Why</th><th>Method</th><th>Erased</th>\
+         <th>Absent before</th><th>Changed</th><th>Failed</th><th>Shown absent</th><th>Level</th><th>Verified</th><th>Residual</th></tr></thead><tbody>\n",
     );
-    for line in &certificate.lines {
-        row(page, line);
+    for placement in &certificate.placements {
+        row(page, placement);
     }
-    let totals = &certificate.totals;
-    page.push_str(&format!(
-        "<tr><th colspan=\"7\">Together<th class=\"n\">{}<th class=\"n\">{}<th class=\"n\">{}<th class=\"n\">{}<th class=\"n\">{}<th></tr>\n</table>\n",
-        totals.erased, totals.already_absent, totals.changed, totals.failed, totals.verified_absent
-    ));
-    for line in &certificate.lines {
-        for failure in &line.failures {
-            page.push_str(&format!(
-                "<p>Not done in {}: {}</p>\n",
-                escaped(line.placement.as_str()),
-                escaped(failure)
-            ));
-        }
-    }
+    page.push_str("</tbody></table>\n");
 }
 
-fn row(page: &mut String, line: &Line) {
-    let level = match line.level_required {
-        Some(needed) if line.level < needed => {
-            format!("{} ({} required)", level_word(line.level), level_word(needed))
-        }
-        Some(_) | None => level_word(line.level).to_owned(),
+fn row(page: &mut String, placement: &Certified) {
+    let joined = |words: &std::collections::BTreeSet<String>| {
+        words.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     };
-    page.push_str("<tr>");
-    for text in [
-        line.placement.as_str(),
-        line.store.as_str(),
-        line.category.as_str(),
-        &line.reason,
-        &line.clause,
-        &line.method,
-        &level,
-    ] {
-        page.push_str("<td>");
-        page.push_str(&escaped(text));
+    let why = format!("{} {}", joined(&placement.reasons), joined(&placement.clauses));
+    let counts = &placement.counts;
+    push(
+        page,
+        format_args!(
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+         <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+            escaped(placement.placement.as_str()),
+            escaped(&why),
+            escaped(&joined(&placement.methods)),
+            counts.erased,
+            counts.already_absent,
+            counts.changed,
+            counts.failed,
+            counts.verified_absent,
+            level(placement),
+            placement.verified_at.map_or("–".to_owned(), instant),
+            escaped(&placement.residual.iter().map(residual).collect::<Vec<_>>().join("; ")),
+        ),
+    );
+    for failure in &placement.failures {
+        push(
+            page,
+            format_args!("<tr><td></td><td colspan=\"10\" class=\"failed\">{}</td></tr>\n", escaped(failure)),
+        );
     }
-    let counts = &line.counts;
-    for count in [counts.erased, counts.already_absent, counts.changed, counts.failed, counts.verified_absent]
-    {
-        page.push_str(&format!("<td class=\"n\">{count}"));
-    }
-    page.push_str(&format!("<td>{}</tr>\n", instant(line.verified_at)));
 }
 
-fn residuals(page: &mut String, certificate: &Certificate) {
-    let of_lines = certificate.lines.iter().map(|line| (line.placement.as_str(), &line.residual));
-    let of_request = match &certificate.occasion {
-        Occasion::Request(asked) => asked.placements.as_slice(),
-        Occasion::Run(_) => &[],
-    };
-    let all = of_lines.chain(of_request.iter().map(|p| (p.placement.as_str(), &p.residual)));
-    let mut rows: Vec<(&str, &Residual)> =
-        all.flat_map(|(placement, residual)| residual.iter().map(move |left| (placement, left))).collect();
-    rows.sort();
-    rows.dedup();
-    page.push_str("<h2>What remains, until when</h2>\n");
-    if rows.is_empty() {
-        page.push_str("<p>Nothing is known to remain.</p>\n");
-        return;
+fn level(placement: &Certified) -> String {
+    match (placement.level, placement.level_required) {
+        (Some(level), Some(needed)) if level < needed => {
+            format!("{} ({} required)", level.word(), needed.word())
+        }
+        (Some(level), _) => level.word().to_owned(),
+        (None, _) => "–".to_owned(),
     }
-    page.push_str("<table><tr><th>Placement<th>What<th>Until</tr>\n");
-    for (placement, left) in rows {
-        page.push_str(&format!(
-            "<tr><td>{}<td>{}<td>{}</tr>\n",
-            escaped(placement),
-            escaped(&left.what),
-            left.until.map_or("nobody can say".to_owned(), instant)
-        ));
-    }
-    page.push_str("</table>\n");
 }
 
-fn log(page: &mut String, logged: &Logged) {
-    page.push_str(&format!(
-        "<h2>Evidence in the audit log</h2>\n<p>Entry {} of {}, root <span class=\"id\">{}</span>:</p>\n\
-         <pre>{}</pre>\n<p>Its inclusion proof and the signed checkpoint:</p>\n<pre>{}</pre>\n",
-        logged.index,
-        logged.size,
-        escaped(&logged.root),
-        escaped(&logged.entry),
-        escaped(&logged.proof)
-    ));
-}
-
-fn term(page: &mut String, name: &str, text: &str) {
-    page.push_str(&format!("<dt>{name}</dt><dd>{}</dd>\n", escaped(text)));
+fn residual(residual: &Residual) -> String {
+    match residual.until {
+        Some(until) => format!("{} until {}", residual.what, instant(until)),
+        None => residual.what.clone(),
+    }
 }
 
 fn instant(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    if page.write_fmt(text).is_err() {
+        page.push_str("<!-- -->");
+    }
+}
+
 fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
+    let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
         }
     }
-    escaped
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_in_a_text_stays_text() {
+        assert_eq!(escaped("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
+    }
 }

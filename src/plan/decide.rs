@@ -1,15 +1,492 @@
-//! (being built)
-use crate::{
-    facts::Facts,
-    plan::{Plan, Selection},
-    policy::Policies,
-};
+//! The order of precedence: hold > request > termination > entitlement > age, decided once for whole groups of
+//! records. It owns which group a record falls into; the calendar is `due`'s, the counting is the stores'.
+
 use chrono::{DateTime, Utc};
-/// (being built)
-pub fn plan(_policies: &Policies, _facts: &Facts, _now: DateTime<Utc>) -> Plan {
-    unimplemented!()
+
+use super::due;
+use super::{
+    Disposition, Kept, NamedSubject, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef,
+    TenantScope, Times, Totals,
+};
+use crate::facts::{
+    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope, Survey, Tally,
+};
+use crate::id::{Category, HoldId, PlacementId, PlanId, RequestId, StepId, SubjectKey, TenantId};
+use crate::policy::{Period, Placement, Policies, Policy, Records, Rule, Trigger};
+
+/// Records of one placement that share one fate, before they are counted. Two groups never cover the same record.
+#[derive(Debug, Clone)]
+pub struct Group<'a> {
+    /// Under which policy.
+    pub policy: &'a Policy,
+    /// The placement whose records are meant.
+    pub placement: &'a Placement,
+    /// The placement whose rows say which records: itself, or for `found_by` the one that names them.
+    pub rows: &'a Placement,
+    /// For `found_by`: the column of `rows` that names them.
+    pub column: Option<&'a str>,
+    /// Exactly which records.
+    pub selection: Selection,
+    /// Why they go or stay.
+    pub reason: Reason,
+    /// The rule that makes them go, or would but for the reason.
+    pub rule: Option<&'a Rule>,
+    /// What the rule counts from, where that is one instant for the whole group: receipt, termination.
+    pub start: Option<DateTime<Utc>>,
+    /// Until when they stay, where that is known.
+    pub until: Option<DateTime<Utc>>,
+    /// The request that asks for them.
+    pub request: Option<&'a OpenRequest>,
+    /// The hold that keeps them.
+    pub hold_id: Option<HoldId>,
 }
-/// (being built)
-pub fn selections(_policies: &Policies, _facts: &Facts, _now: DateTime<Utc>) -> Vec<Selection> {
-    unimplemented!()
+
+/// Why no plan could be made. Both are bugs of the caller, and nothing is planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A group was not counted. Missing never means zero.
+    #[error("the records of placement `{0}` were not counted")]
+    NotSurveyed(PlacementId),
+}
+
+/// Every group of every placement that can be asked, in the order in which steps are carried out: records that rows
+/// name before those rows.
+pub fn groups<'a>(policies: &'a Policies, facts: &'a Facts, now: DateTime<Utc>) -> Vec<Group<'a>> {
+    let mut all = Vec::new();
+    for policy in policies {
+        for placement in &policy.placements {
+            let Some((rows, _)) = rows_of(policy, placement) else { continue };
+            if is_unreachable(policy, rows, facts) {
+                continue;
+            }
+            all.extend(groups_of(policy, placement, &facts.ledger, now));
+        }
+    }
+    all.sort_by_key(|group| (group.policy.category.clone(), group.column.is_none()));
+    all
+}
+
+/// Turns groups and their counts into a plan. The same input gives the same bytes.
+///
+/// # Errors
+/// Where a group was not surveyed.
+pub fn plan(policies: &Policies, facts: &Facts, now: DateTime<Utc>) -> Result<Plan, PlanError> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut kept = Vec::new();
+    // Rows first, so that a record they name can refer to their step; the order is put right below.
+    let mut groups = groups(policies, facts, now);
+    groups.sort_by_key(|group| (group.policy.category.clone(), group.column.is_some()));
+    for group in &groups {
+        let survey = facts
+            .surveys
+            .get(&group.selection.digest())
+            .ok_or_else(|| PlanError::NotSurveyed(group.placement.name.clone()))?;
+        match group.reason.disposition() {
+            Disposition::Erase => {
+                if let Some(step) = step_of(group, survey, facts, &steps) {
+                    steps.push(step);
+                }
+            }
+            Disposition::Retain => kept.extend(kept_of(group, survey)),
+        }
+    }
+    steps.sort_by_key(|step| (step.category.clone(), step.found_by.is_none()));
+    let totals = totals_of(&steps, &kept);
+    let mut plan = Plan {
+        plan_id: PlanId::new(""),
+        at: now,
+        policy_digest: policies.digest().to_owned(),
+        steps,
+        kept,
+        refusals: Vec::new(),
+        totals,
+    };
+    plan.plan_id = plan.expected_id();
+    Ok(plan)
+}
+
+/// The placement whose rows say which records a placement holds, and the column that names them. `None` for a
+/// backup that only rotates: nothing in it can be erased by us.
+pub fn rows_of<'a>(policy: &'a Policy, placement: &'a Placement) -> Option<(&'a Placement, Option<&'a str>)> {
+    match placement.records.as_ref()? {
+        Records::FoundBy { placement: name, column, .. } => policy
+            .placements
+            .iter()
+            .find(|candidate| &candidate.name == name)
+            .map(|rows| (rows, Some(column.as_str()))),
+        Records::Table { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_) => {
+            Some((placement, None))
+        }
+    }
+}
+
+/// The placements whose records the rows of this one name.
+pub fn named_by<'a>(policy: &'a Policy, rows: &PlacementId) -> Vec<(&'a Placement, &'a str)> {
+    policy
+        .placements
+        .iter()
+        .filter_map(|candidate| match candidate.records.as_ref()? {
+            Records::FoundBy { placement, column, .. } if placement == rows => {
+                Some((candidate, column.as_str()))
+            }
+            Records::FoundBy { .. }
+            | Records::Table { .. }
+            | Records::Prefix(_)
+            | Records::Keys(_)
+            | Records::Index(_) => None,
+        })
+        .collect()
+}
+
+/// The date by which live records must be gone so that a backup that rotates has forgotten them by the deadline.
+pub fn deadline_of(policy: &Policy, rule: &Rule, start: DateTime<Utc>) -> DateTime<Utc> {
+    let deadline = due::deadline_at(start, rule.deadline, policy.time_zone);
+    if rule.trigger == Trigger::Age {
+        return deadline;
+    }
+    policy
+        .placements
+        .iter()
+        .filter_map(|placement| placement.rotation)
+        .map(|rotation| due::lead_deadline(deadline, rotation, policy.time_zone))
+        .min()
+        .unwrap_or(deadline)
+}
+
+/// True where rows, or anything that they name, lie in a store that could not be asked. A row is only erased after
+/// what it names, so one silent store stops both.
+fn is_unreachable(policy: &Policy, rows: &Placement, facts: &Facts) -> bool {
+    facts.unreachable.contains_key(&rows.store)
+        || named_by(policy, &rows.name).iter().any(|(named, _)| facts.unreachable.contains_key(&named.store))
+}
+
+fn groups_of<'a>(
+    policy: &'a Policy,
+    placement: &'a Placement,
+    ledger: &'a LedgerFacts,
+    now: DateTime<Utc>,
+) -> Vec<Group<'a>> {
+    let Some((rows, column)) = rows_of(policy, placement) else { return Vec::new() };
+    let frame = Frame { policy, placement, rows, column, now };
+    let special = special_tenants(&policy.category, ledger, now);
+    let mut groups = Vec::new();
+    for tenant in &special {
+        let (whole, by_subject) = holds_on(ledger, tenant, &policy.category);
+        for group in frame.of_tenant(tenant, ledger) {
+            groups.extend(frame.hold_back(group, whole, &by_subject));
+        }
+    }
+    let rest = TenantScope::AllExcept(special);
+    groups.extend(frame.of_age(&rest, None, &[]));
+    groups.push(frame.group(&TenantScope::Nameless, any(), &[], Reason::Parked, None));
+    groups
+}
+
+/// Tenants of whom the ledger says anything that touches this category now: they get steps of their own.
+fn special_tenants(category: &Category, ledger: &LedgerFacts, now: DateTime<Utc>) -> Vec<TenantId> {
+    let holds = ledger.holds.iter().filter(|hold| names(&hold.categories, category)).map(|hold| &hold.tenant);
+    let requests = ledger
+        .requests
+        .iter()
+        .filter(|r| r.received_at <= now && covers(r, category))
+        .map(|request| &request.tenant);
+    let terminated = ledger.terminated.iter().filter(|t| t.terminated_at <= now).map(|t| &t.tenant);
+    let entitled = ledger
+        .entitlements
+        .iter()
+        .filter(|e| names(&e.categories, category) && runs(e, now))
+        .map(|entitlement| &entitlement.tenant);
+    let mut all: Vec<TenantId> = holds.chain(requests).chain(terminated).chain(entitled).cloned().collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn names(categories: &[Category], category: &Category) -> bool {
+    categories.is_empty() || categories.contains(category)
+}
+
+fn runs(entitlement: &ActiveEntitlement, now: DateTime<Utc>) -> bool {
+    entitlement.until.is_none_or(|until| now < until)
+}
+
+fn covers(request: &OpenRequest, category: &Category) -> bool {
+    match &request.scope {
+        RequestScope::Everything | RequestScope::Subjects(_) => true,
+        RequestScope::Categories(categories) => categories.contains(category),
+    }
+}
+
+fn holds_on<'a>(
+    ledger: &'a LedgerFacts,
+    tenant: &TenantId,
+    category: &Category,
+) -> (Option<&'a ActiveHold>, Vec<&'a ActiveHold>) {
+    let mut on =
+        ledger.holds.iter().filter(|hold| &hold.tenant == tenant && names(&hold.categories, category));
+    let whole = on.clone().find(|hold| hold.subjects.is_empty());
+    (whole, on.by_ref().filter(|hold| !hold.subjects.is_empty()).collect())
+}
+
+fn any() -> Scope {
+    Scope { subjects: None, times: Times::Any }
+}
+
+/// One placement at one instant: what all its groups have in common.
+struct Frame<'a> {
+    policy: &'a Policy,
+    placement: &'a Placement,
+    rows: &'a Placement,
+    column: Option<&'a str>,
+    now: DateTime<Utc>,
+}
+
+impl<'a> Frame<'a> {
+    fn group(
+        &self,
+        tenants: &TenantScope,
+        within: Scope,
+        except: &[Scope],
+        reason: Reason,
+        rule: Option<&'a Rule>,
+    ) -> Group<'a> {
+        Group {
+            policy: self.policy,
+            placement: self.placement,
+            rows: self.rows,
+            column: self.column,
+            selection: Selection {
+                placement: self.placement.name.clone(),
+                tenants: tenants.clone(),
+                within: vec![within],
+                except: except.to_vec(),
+            },
+            reason,
+            rule,
+            start: None,
+            until: None,
+            request: None,
+            hold_id: None,
+        }
+    }
+
+    /// Everything about one tenant but its holds. Gates, in order of precedence:
+    /// 1. each request takes what it covers;
+    /// 2. a termination takes the rest, or keeps it while the grace runs;
+    /// 3. only without a termination: an entitlement keeps what is over age, or age takes it.
+    fn of_tenant(&self, tenant: &TenantId, ledger: &'a LedgerFacts) -> Vec<Group<'a>> {
+        let one = TenantScope::One(tenant.clone());
+        let mut groups = Vec::new();
+        let mut taken: Vec<Scope> = Vec::new();
+        let requests = ledger.requests.iter().filter(|request| {
+            &request.tenant == tenant
+                && request.received_at <= self.now
+                && covers(request, &self.policy.category)
+        });
+        for request in requests {
+            let Some(rule) = self.policy.rule(Trigger::Request) else { continue };
+            let Some(scope) = self.request_scope(request) else { continue };
+            let mut group = self.group(&one, scope.clone(), &taken, Reason::Request, Some(rule));
+            group.start = Some(request.received_at);
+            group.request = Some(request);
+            groups.push(group);
+            taken.push(scope);
+        }
+        let ended = ledger.terminated.iter().find(|t| &t.tenant == tenant && t.terminated_at <= self.now);
+        if let (Some(ended), Some(rule)) = (ended, self.policy.rule(Trigger::Termination)) {
+            let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
+            let grace_until = due::due_at(ended.terminated_at, grace, self.policy.time_zone);
+            let is_over = grace_until <= self.now;
+            let reason = if is_over { Reason::Termination } else { Reason::Grace };
+            let mut group = self.group(&one, any(), &taken, reason, Some(rule));
+            group.start = Some(ended.terminated_at);
+            group.until = Some(grace_until);
+            groups.push(group);
+            return groups;
+        }
+        let entitlement = ledger.entitlements.iter().find(|e| {
+            &e.tenant == tenant
+                && names(&e.categories, &self.policy.category)
+                && runs(e, self.now)
+                && self.policy.rule(Trigger::Age).and_then(|rule| rule.entitlement.as_ref()) == Some(&e.name)
+        });
+        groups.extend(self.of_age(&one, entitlement, &taken));
+        groups
+    }
+
+    /// What the age rule takes or leaves to an entitlement, and what it must park. Nothing without an event time.
+    fn of_age(
+        &self,
+        tenants: &TenantScope,
+        entitlement: Option<&ActiveEntitlement>,
+        taken: &[Scope],
+    ) -> Vec<Group<'a>> {
+        let Some(rule) = self.policy.rule(Trigger::Age) else { return Vec::new() };
+        let (Some(period), Some(_)) = (rule.period, self.rows.event_time.as_ref()) else { return Vec::new() };
+        let over_age = due::due_set(self.now, period, self.policy.time_zone);
+        let within = Scope { subjects: None, times: Times::Within(over_age) };
+        let reason = if entitlement.is_some() { Reason::Entitlement } else { Reason::Age };
+        let mut group = self.group(tenants, within, taken, reason, Some(rule));
+        group.until = entitlement.and_then(|e| e.until);
+        let parked = Scope { subjects: None, times: Times::Unusable };
+        vec![group, self.group(tenants, parked, taken, Reason::Parked, Some(rule))]
+    }
+
+    /// Takes out of a group what holds keep: all of it, or the records of the subjects named.
+    fn hold_back(
+        &self,
+        group: Group<'a>,
+        whole: Option<&ActiveHold>,
+        by_subject: &[&ActiveHold],
+    ) -> Vec<Group<'a>> {
+        let held = |group: &Group<'a>, hold: &ActiveHold| Group {
+            reason: Reason::Hold,
+            until: None,
+            hold_id: Some(hold.hold_id.clone()),
+            ..group.clone()
+        };
+        if let Some(hold) = whole {
+            return vec![held(&group, hold)];
+        }
+        let mut rest = group;
+        let mut groups = Vec::new();
+        for hold in by_subject {
+            let origin = SubjectOrigin::Hold(hold.hold_id.clone());
+            let Some(subjects) = self.known_subjects(&hold.subjects, &origin) else { continue };
+            let scope = Scope { subjects: Some(subjects), times: Times::Any };
+            let mut kept = held(&rest, hold);
+            kept.selection.within.push(scope.clone());
+            groups.push(kept);
+            rest.selection.except.push(scope);
+        }
+        groups.push(rest);
+        groups
+    }
+
+    /// What a request covers here; `None` where it names only kinds of subject that these records never name.
+    fn request_scope(&self, request: &OpenRequest) -> Option<Scope> {
+        let times = Times::UpTo(request.received_at);
+        match &request.scope {
+            RequestScope::Everything | RequestScope::Categories(_) => Some(Scope { subjects: None, times }),
+            RequestScope::Subjects(keys) => {
+                let origin = SubjectOrigin::Request(request.request_id.clone());
+                self.known_subjects(keys, &origin).map(|subjects| Scope { subjects: Some(subjects), times })
+            }
+        }
+    }
+
+    fn known_subjects(&self, keys: &[SubjectKey], origin: &SubjectOrigin) -> Option<Vec<SubjectRef>> {
+        let mut known: Vec<SubjectRef> = keys
+            .iter()
+            .filter(|key| self.rows.subjects.contains_key(key.kind()))
+            .map(|key| SubjectRef {
+                kind: key.kind().to_owned(),
+                fingerprint: key.fingerprint().clone(),
+                origin: origin.clone(),
+            })
+            .collect();
+        known.sort();
+        known.dedup();
+        if known.is_empty() { None } else { Some(known) }
+    }
+}
+
+fn step_of(group: &Group<'_>, survey: &Survey, facts: &Facts, steps: &[Step]) -> Option<Step> {
+    let rule = group.rule?;
+    let tally = survey.total();
+    if tally.records == 0 {
+        return None;
+    }
+    let zone = group.policy.time_zone;
+    let due_since = match (group.reason, group.start, rule.period) {
+        (Reason::Age, _, Some(period)) => due::due_at(tally.oldest?, period, zone),
+        (Reason::Termination, _, _) => group.until?,
+        (_, start, _) => start?,
+    };
+    let start = if group.reason == Reason::Age { due_since } else { group.start? };
+    let tenant = group.selection.tenant().cloned();
+    let found_by = match group.column {
+        None => None,
+        // The rows are selected alike but for the placement; a row that names something exists, so they have a step.
+        Some(_) => {
+            let of_rows = Selection { placement: group.rows.name.clone(), ..group.selection.clone() };
+            Some(steps.iter().find(|step| step.selection == of_rows)?.step_id.clone())
+        }
+    };
+    let mut step = Step {
+        step_id: StepId::new(""),
+        placement: group.placement.name.clone(),
+        store: group.placement.store.clone(),
+        category: group.policy.category.clone(),
+        reason: group.reason,
+        clause: rule.clause.clone(),
+        method: rule.method,
+        level: rule.level.unwrap_or(rule.method.level()).max(rule.method.level()),
+        records: tally.records,
+        oldest: tally.oldest,
+        newest: tally.newest,
+        due_since,
+        deadline: deadline_of(group.policy, rule, start),
+        request_id: group.request.map(|request| request.request_id.clone()),
+        subject: group.request.and_then(single_subject),
+        found_by,
+        selection: group.selection.clone(),
+        generation: facts.ledger.generation_of(tenant.as_ref()),
+        policy_digest: group.policy.digest.clone(),
+        tenant,
+    };
+    step.step_id = step.expected_id();
+    Some(step)
+}
+
+fn single_subject(request: &OpenRequest) -> Option<NamedSubject> {
+    match &request.scope {
+        RequestScope::Subjects(keys) if keys.len() == 1 => keys
+            .first()
+            .map(|key| NamedSubject { kind: key.kind().to_owned(), fingerprint: key.fingerprint().clone() }),
+        RequestScope::Subjects(_) | RequestScope::Everything | RequestScope::Categories(_) => None,
+    }
+}
+
+fn kept_of(group: &Group<'_>, survey: &Survey) -> Vec<Kept> {
+    let clause = match group.reason {
+        Reason::Grace | Reason::Entitlement => group.rule.map(|rule| rule.clause.clone()),
+        Reason::Hold | Reason::Parked | Reason::Request | Reason::Termination | Reason::Age => None,
+    };
+    let kept = |tenant: Option<&TenantId>, tally: &Tally| Kept {
+        placement: group.placement.name.clone(),
+        store: group.placement.store.clone(),
+        category: group.policy.category.clone(),
+        tenant: tenant.cloned(),
+        reason: group.reason,
+        records: tally.records,
+        oldest: tally.oldest,
+        newest: tally.newest,
+        until: group.until,
+        clause: clause.clone(),
+        hold_id: group.hold_id.clone(),
+        request_id: group.request.map(|request: &OpenRequest| -> RequestId { request.request_id.clone() }),
+    };
+    let nameless = Tally { records: survey.nameless, ..Tally::default() };
+    survey
+        .tenants
+        .iter()
+        .map(|(tenant, tally)| kept(Some(tenant), tally))
+        .chain([kept(None, &nameless)])
+        .filter(|group| group.records > 0)
+        .collect()
+}
+
+fn totals_of(steps: &[Step], kept: &[Kept]) -> Totals {
+    let mut totals = Totals { erase: steps.iter().map(|step| step.records).sum(), ..Totals::default() };
+    for group in kept {
+        match group.reason {
+            Reason::Hold => totals.held += group.records,
+            Reason::Entitlement => totals.entitled += group.records,
+            Reason::Grace => totals.grace += group.records,
+            Reason::Parked => totals.parked += group.records,
+            Reason::Request | Reason::Termination | Reason::Age => {}
+        }
+    }
+    totals
 }

@@ -1,122 +1,184 @@
-//! (being built)
-use crate::facts::{Capability, Survey};
-use crate::id::StoreId;
-use crate::policy::{Method, Placement};
-use crate::stores::*;
-use async_trait::async_trait;
+//! A folder as a store, reached by directory descriptor and never through a link. It owns how the traits are
+//! answered; opening is `root`, order is `walk`, the predicate `select`, looking `look`, changing `erase`.
+
+mod erase;
+mod look;
+mod overwrite;
+mod root;
+mod select;
+mod walk;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-/// (being built)
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use self::root::{Medium, Root};
+use super::through::look_through_reader;
+use super::{
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
+    Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+};
+use crate::facts::{Capability, Survey};
+use crate::id::StoreId;
+use crate::plan::Residual;
+use crate::policy::{Level, Method, Placement};
+
+/// What a folder can do at best, on a file system that overwrites in place.
 pub fn capability() -> Capability {
-    unimplemented!()
+    capability_on(Medium::InPlace)
 }
-/// (being built)
-pub struct FilesReader;
-/// (being built)
-pub struct FilesStore;
+
+fn capability_on(medium: Medium) -> Capability {
+    Capability {
+        kind: "files".to_owned(),
+        levels: BTreeMap::from([
+            (Method::Delete, Level::Deleted),
+            (Method::OverwriteThenDelete, Level::Overwritten),
+            (Method::Zero, medium.zero_level()),
+        ]),
+        versions: false,
+    }
+}
+
+/// A folder opened for looking.
+#[derive(Debug)]
+pub struct FilesReader {
+    root: Arc<Root>,
+}
+
 impl FilesReader {
-    /// (being built)
-    pub fn open(_id: &StoreId, _path: &Path) -> Result<Self, StoreError> {
-        unimplemented!()
+    /// Opens a folder. It is never made.
+    ///
+    /// # Errors
+    /// Where the folder is missing, a symbolic link, no folder, or the root of the machine.
+    pub fn open(id: &StoreId, path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { root: Arc::new(Root::open(id, path)?) })
+    }
+
+    /// Runs work that blocks on the disk where it holds up nobody else.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Root) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let root = Arc::clone(&self.root);
+        match tokio::task::spawn_blocking(move || work(&root)).await {
+            Ok(done) => done,
+            Err(_) => {
+                let message = "the work broke off".into();
+                Err(self.root.error("work", ErrorKind::Unresolved, Retry::Never, message))
+            }
+        }
     }
 }
-impl FilesStore {
-    /// (being built)
-    pub fn open(_id: &StoreId, _path: &Path) -> Result<Self, StoreError> {
-        unimplemented!()
-    }
-}
+
 #[async_trait]
 impl Reader for FilesReader {
     fn capability(&self) -> Capability {
-        unimplemented!()
+        capability_on(self.root.medium)
     }
+
     async fn identity(&self) -> Result<Identity, StoreError> {
-        unimplemented!()
+        self.blocking(Root::identity).await
     }
-    async fn inspect(&self, _placement: &Placement) -> Result<Vec<Finding>, StoreError> {
-        unimplemented!()
+
+    async fn inspect(&self, placement: &Placement) -> Result<Vec<Finding>, StoreError> {
+        let placement = placement.clone();
+        self.blocking(move |root| Ok(look::inspect(root, &placement))).await
     }
-    async fn survey(&self, _query: &Query) -> Result<Survey, StoreError> {
-        unimplemented!()
+
+    async fn survey(&self, query: &Query) -> Result<Survey, StoreError> {
+        let query = query.clone();
+        self.blocking(move |root| look::survey(root, &query)).await
     }
-    async fn population(&self, _placement: &Placement, _at_most: u64) -> Result<u64, StoreError> {
-        unimplemented!()
+
+    async fn population(&self, placement: &Placement, at_most: u64) -> Result<u64, StoreError> {
+        let placement = placement.clone();
+        self.blocking(move |root| look::population(root, &placement, at_most)).await
     }
-    async fn look(&self, _query: &Query, _key: &[String]) -> Result<Option<Seen>, StoreError> {
-        unimplemented!()
+
+    async fn look(&self, query: &Query, key: &[String]) -> Result<Option<Seen>, StoreError> {
+        let (query, key) = (query.clone(), key.to_vec());
+        self.blocking(move |root| look::look(root, &query, &key)).await
     }
+
     async fn find(
         &self,
-        _query: &Query,
-        _after: Option<&Position>,
-        _budget: Budget,
-        _naming: NamingColumns<'_>,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+        naming: NamingColumns<'_>,
     ) -> Result<Option<Found>, StoreError> {
-        unimplemented!()
+        if !naming.is_empty() {
+            return Err(self.names_nothing("find files"));
+        }
+        let (query, after) = (query.clone(), after.cloned());
+        self.blocking(move |root| look::find(root, &query, after.as_ref(), budget)).await
     }
-    async fn absent(&self, _query: &Query, _batch: &Batch) -> Result<StillThere, StoreError> {
-        unimplemented!()
+
+    async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {
+        let (query, batch) = (query.clone(), batch.clone());
+        self.blocking(move |root| look::absent(root, &query, &batch)).await
     }
+
     async fn naming_rows(
         &self,
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
     ) -> Result<BTreeMap<String, u64>, StoreError> {
-        unimplemented!()
+        Err(self.names_nothing("count the rows that name a file"))
     }
 }
-#[async_trait]
-impl Reader for FilesStore {
-    fn capability(&self) -> Capability {
-        unimplemented!()
-    }
-    async fn identity(&self) -> Result<Identity, StoreError> {
-        unimplemented!()
-    }
-    async fn inspect(&self, _placement: &Placement) -> Result<Vec<Finding>, StoreError> {
-        unimplemented!()
-    }
-    async fn survey(&self, _query: &Query) -> Result<Survey, StoreError> {
-        unimplemented!()
-    }
-    async fn population(&self, _placement: &Placement, _at_most: u64) -> Result<u64, StoreError> {
-        unimplemented!()
-    }
-    async fn look(&self, _query: &Query, _key: &[String]) -> Result<Option<Seen>, StoreError> {
-        unimplemented!()
-    }
-    async fn find(
-        &self,
-        _query: &Query,
-        _after: Option<&Position>,
-        _budget: Budget,
-        _naming: NamingColumns<'_>,
-    ) -> Result<Option<Found>, StoreError> {
-        unimplemented!()
-    }
-    async fn absent(&self, _query: &Query, _batch: &Batch) -> Result<StillThere, StoreError> {
-        unimplemented!()
-    }
-    async fn naming_rows(
-        &self,
-        _placement: &Placement,
-        _column: &str,
-        _locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
-        unimplemented!()
+
+impl FilesReader {
+    fn names_nothing(&self, operation: &'static str) -> StoreError {
+        let message = "files name no other records".into();
+        self.root.error(operation, ErrorKind::Unresolved, Retry::Never, message)
     }
 }
+
+/// A folder opened for erasing.
+#[derive(Debug)]
+pub struct FilesStore {
+    reader: FilesReader,
+}
+
+impl FilesStore {
+    /// Opens a folder. It is never made.
+    ///
+    /// # Errors
+    /// As [`FilesReader::open`].
+    pub fn open(id: &StoreId, path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { reader: FilesReader::open(id, path)? })
+    }
+}
+
+look_through_reader!(FilesStore);
+
 #[async_trait]
 impl Store for FilesStore {
-    async fn mark(&self, _ledger_id: &str, _store: &StoreId) -> Result<(), StoreError> {
-        unimplemented!()
+    async fn mark(&self, ledger_id: &str, store: &StoreId) -> Result<(), StoreError> {
+        let (ledger_id, store) = (ledger_id.to_owned(), store.clone());
+        self.reader.blocking(move |root| erase::mark(root, &ledger_id, &store)).await
     }
-    async fn erase(&self, _query: &Query, _batch: &Batch, _method: Method) -> Result<Erased, StoreError> {
-        unimplemented!()
+
+    async fn erase(&self, query: &Query, batch: &Batch, method: Method) -> Result<Erased, StoreError> {
+        let (query, batch) = (query.clone(), batch.clone());
+        self.reader.blocking(move |root| erase::erase(root, &query, &batch, method)).await
     }
+
+    /// Nothing is left to rebuild: zeroed files were overwritten where they lay, before their names went.
     async fn scrub(&self, _placement: &Placement) -> Result<Scrubbed, StoreError> {
-        unimplemented!()
+        let medium = self.reader.root.medium;
+        let stays = |what: &str| Residual { what: what.to_owned(), until: None };
+        let mut residual = vec![stays("file names in directory blocks and journal")];
+        match medium {
+            Medium::InPlace => {}
+            Medium::InPlaceUnlessShared => residual.push(stays("blocks shared with another file (reflink)")),
+            Medium::Elsewhere => residual.push(stays("earlier blocks on a copying or unknown file system")),
+        }
+        Ok(Scrubbed { level: medium.zero_level(), residual })
     }
 }

@@ -88,6 +88,24 @@ impl Ledger for FakeLedger {
         self.change(|rows| rows.entries.push(entry.to_string()));
         Ok(())
     }
+    async fn extend_run(&self, _: &RunId, _: &Plan, _: DateTime<Utc>) -> Result<(), LedgerError> {
+        absent()
+    }
+    async fn step_of_run(&self, _: &RunId, _: &StepId) -> Result<retentiond::plan::Step, LedgerError> {
+        absent()
+    }
+    async fn unsettled(&self) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError> {
+        absent()
+    }
+    async fn owe_scrub(&self, _: &retentiond::id::PlacementId) -> Result<(), LedgerError> {
+        absent()
+    }
+    async fn scrub_paid(&self, _: &retentiond::id::PlacementId) -> Result<(), LedgerError> {
+        absent()
+    }
+    async fn scrubs_owed(&self) -> Result<Vec<retentiond::id::PlacementId>, LedgerError> {
+        absent()
+    }
     async fn entry_count(&self) -> Result<u64, LedgerError> {
         Ok(self.rows().entries.len() as u64)
     }

@@ -1,0 +1,48 @@
+//! How large the next batch is, from how long the last one took. Pure: it owns the steering, not the clock.
+
+use std::time::Duration;
+
+/// A batch should hold its locks this long: short enough that an application's own statement, waiting behind it,
+/// stays well under the 400 ms that we promise; long enough that commits do not dominate.
+const TARGET: Duration = Duration::from_millis(250);
+
+/// Narrowest window, in keys.
+const WINDOW_KEYS_MIN: u64 = 1_000;
+
+/// Widest window, in keys: measured as the knee on SQLite, beyond it only locks grow.
+const WINDOW_KEYS_MAX: u64 = 64_000;
+
+/// The first window of a step, in keys.
+pub const WINDOW_KEYS_START: u64 = 16_000;
+
+/// Most records in one batch.
+pub const BATCH_RECORDS_MAX: u64 = 64_000;
+
+/// Most rows in a batch whose rows name other records: each of those is handled on its own.
+pub const NAMING_ROWS_MAX: u64 = 500;
+
+/// The width of the next window. Doubles or halves at most, so that one odd measurement does little harm.
+pub fn next_window(keys: u64, took: Duration) -> u64 {
+    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+    let target = u64::try_from(TARGET.as_micros()).unwrap_or(1);
+    let wished = keys.saturating_mul(target) / took;
+    wished.clamp(keys / 2, keys.saturating_mul(2)).clamp(WINDOW_KEYS_MIN, WINDOW_KEYS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_batch_makes_the_next_one_narrower_but_never_too_narrow() {
+        assert_eq!(next_window(16_000, Duration::from_millis(500)), 8_000);
+        assert_eq!(next_window(16_000, Duration::from_secs(50)), 8_000);
+        assert_eq!(next_window(1_000, Duration::from_secs(50)), WINDOW_KEYS_MIN);
+    }
+
+    #[test]
+    fn a_quick_batch_makes_the_next_one_wider_but_never_too_wide() {
+        assert_eq!(next_window(16_000, Duration::from_millis(1)), 32_000);
+        assert_eq!(next_window(64_000, Duration::from_millis(1)), WINDOW_KEYS_MAX);
+    }
+}

@@ -1,0 +1,88 @@
+//! What a run that died left behind: intents without outcome, steps without outcome. It owns the rule that after a
+//! crash the store is asked and nothing is guessed.
+
+use std::collections::BTreeSet;
+
+use super::step::Draft;
+use crate::gather::{self, Readers, Trouble, World};
+use crate::ledger::{Ledger, OpenIntent};
+use crate::plan::CountsByTenant;
+use crate::policy::Method;
+use crate::stores::{Batch, StillThere};
+
+/// Closes what earlier runs left open. The caller holds the run's place, so whatever is open belongs to the dead.
+pub(super) async fn recover(world: &World, ledger: &dyn Ledger) -> Result<(), Trouble> {
+    let open = ledger.open_intents().await?;
+    if !open.is_empty() {
+        let readers = Readers::open(world).await?;
+        for intent in open {
+            let counts = ask(world, ledger, &readers, &intent).await?;
+            ledger.finish_batch(intent.number, &counts, world.clock.now()).await?;
+        }
+    }
+    let owed: BTreeSet<_> = ledger.scrubs_owed().await?.into_iter().collect();
+    for (run, step_id, counts) in ledger.unsettled().await? {
+        let step = ledger.step_of_run(&run, &step_id).await?;
+        let Some((_, placement)) = world.policies.placement(&step.placement) else { continue };
+        let mut draft = Draft::new(&step, placement, world.clock.now());
+        draft.take(&counts, world.clock.now());
+        // The level of a step that died before its scrub is the lowest; the scrub is still owed and comes later.
+        let reached = if step.method == Method::Zero && owed.contains(&step.placement) {
+            crate::policy::Level::Deleted
+        } else {
+            step.method.level()
+        };
+        draft.level = reached;
+        draft.fail("the run was interrupted before this step was settled");
+        ledger.record_outcome(&draft.outcome(&run), world.clock.now()).await?;
+    }
+    Ok(())
+}
+
+/// Asks the store what is left of a batch whose outcome nobody wrote down.
+async fn ask(
+    world: &World,
+    ledger: &dyn Ledger,
+    readers: &Readers,
+    intent: &OpenIntent,
+) -> Result<CountsByTenant, Trouble> {
+    let step = ledger.step_of_run(&intent.run_id, &intent.step_id).await?;
+    let batch: Batch = serde_json::from_str(&intent.batch)
+        .map_err(|_| Trouble::Doubt(format!("an intent of run `{}` cannot be read", intent.run_id)))?;
+    let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
+    let query = match gather::own_query_of(&world.policies, &known, &step.selection, world.clock.now()) {
+        Ok(query) => query,
+        // Its request or hold has ended, or its placement left the policies: nobody can ask any more, so nothing is
+        // claimed for this batch. What is still due is planned anew.
+        Err(_) => return Ok(CountsByTenant::new()),
+    };
+    let still = readers.get(&step.store)?.absent(&query, &batch).await?;
+    Ok(as_found(&batch, &still))
+}
+
+/// Counts of a batch of which only a later look is known: what is gone was absent already, what is there has not been
+/// erased and is found again by the next plan.
+pub(super) fn as_found(batch: &Batch, still: &StillThere) -> CountsByTenant {
+    let mut counts = CountsByTenant::new();
+    let mut gone = |tenant: &crate::id::TenantId, records: u64| {
+        let entry = counts.entry(tenant.clone()).or_default();
+        entry.already_absent += records;
+        entry.verified_absent += records;
+    };
+    match batch {
+        Batch::Window { found, .. } => {
+            for (tenant, records) in found {
+                let left = still.tenants.get(tenant).copied().unwrap_or(0);
+                gone(tenant, records.saturating_sub(left));
+            }
+        }
+        Batch::List(listed) => {
+            for (index, record) in listed.iter().enumerate() {
+                if !still.indexes.contains(&index) {
+                    gone(&record.tenant, 1);
+                }
+            }
+        }
+    }
+    counts
+}

@@ -1,0 +1,390 @@
+//! One unit: the rows of a step and whatever they name, batch by batch, locator last. It owns the order within a
+//! batch: permit, what the rows name, the rows, the read-back, the outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pace::{BATCH_RECORDS_MAX, NAMING_ROWS_MAX, WINDOW_KEYS_START, next_window};
+use super::step::Draft;
+use super::verify::{Verified, verified};
+use super::{Progress, Run};
+use crate::clock::Stopwatch;
+use crate::gather::{self, Trouble};
+use crate::ledger::{Intent, Permit};
+use crate::plan::decide::{named_by, rows_of};
+use crate::plan::{CountsByTenant, Refusal, Step};
+use crate::policy::{Method, Placement, Records, template};
+use crate::stores::{Batch, Budget, Key, Listed, Query, Retry, Store, StoreError, Value};
+
+/// Tries of one store call; with the pauses below, some seconds, which outlasts an ordinary lock.
+const TRIES_MAX: u32 = 4;
+
+/// The first pause between tries; doubled each time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether the unit goes on.
+enum Next {
+    GoOn,
+    Halt,
+}
+
+/// A step with the store that it works on.
+struct Line {
+    step: Step,
+    placement: Placement,
+    store: Arc<dyn Store>,
+    query: Query,
+    column: Option<String>,
+    draft: usize,
+}
+
+impl Run<'_> {
+    /// Erases the rows of a step and what they name. Trouble with the store fails the step, not the run.
+    pub(super) async fn run_unit(&mut self, rows: &Step, named: &[&Step]) -> Result<(), Trouble> {
+        let Some(line) = self.line(rows).await? else { return Ok(()) };
+        let mut lines = Vec::new();
+        for step in named {
+            match self.line(step).await? {
+                Some(line) => lines.push(line),
+                None => return Ok(()),
+            }
+        }
+        let policies = &self.world.policies;
+        let Some((policy, _)) = policies.placement(&rows.placement) else { return Ok(()) };
+        let naming: Vec<String> =
+            named_by(policy, &rows.placement).into_iter().map(|(_, column)| column.to_owned()).collect();
+        let mut position = None;
+        let mut keys = WINDOW_KEYS_START;
+        let most = if naming.is_empty() { BATCH_RECORDS_MAX } else { NAMING_ROWS_MAX };
+        let mut left = rows.records;
+        while left > 0 {
+            let budget = Budget { records_max: left.min(most), window_keys: keys };
+            let found =
+                match insist(|| line.store.find(&line.query, position.as_ref(), budget, &naming)).await {
+                    Ok(Some(found)) => found,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.fail(line.draft, &error);
+                        break;
+                    }
+                };
+            left = left.saturating_sub(found.batch.records());
+            position = Some(found.position);
+            let watch = Stopwatch::start();
+            if let Next::Halt = self.run_batch(&line, &lines, found.batch).await? {
+                break;
+            }
+            keys = next_window(keys, watch.elapsed());
+            (self.watcher)(Progress {
+                placement: rows.placement.clone(),
+                done: rows.records.saturating_sub(left),
+                of: rows.records,
+            });
+        }
+        Ok(())
+    }
+
+    async fn line(&mut self, step: &Step) -> Result<Option<Line>, Trouble> {
+        let Some((policy, placement)) = self.world.policies.placement(&step.placement) else {
+            return Ok(None);
+        };
+        let Some(store) = self.store(&step.store, step).await? else { return Ok(None) };
+        let known = gather::ledger_facts(Some(self.ledger), self.world.clock.now()).await?;
+        let query =
+            match gather::own_query_of(&self.world.policies, &known, &step.selection, self.world.clock.now())
+            {
+                Ok(query) => query,
+                Err(_) => {
+                    // A subject's value is gone: its request or hold has ended since. That is planned anew.
+                    self.moved.push(step.clone());
+                    return Ok(None);
+                }
+            };
+        if step.method == Method::Zero {
+            self.ledger.owe_scrub(&step.placement).await?;
+        }
+        self.drafts.push(Draft::new(step, placement, self.world.clock.now()));
+        let column = rows_of(policy, placement).and_then(|(_, column)| column.map(ToOwned::to_owned));
+        let draft = self.drafts.len() - 1;
+        Ok(Some(Line { step: step.clone(), placement: placement.clone(), store, query, column, draft }))
+    }
+
+    fn fail(&mut self, draft: usize, error: &StoreError) {
+        if let Some(draft) = self.drafts.get_mut(draft) {
+            draft.fail(error.to_string());
+        }
+    }
+
+    /// One batch of rows: first what they name, then the rows whose every name is shown absent.
+    async fn run_batch(&mut self, line: &Line, named: &[Line], batch: Batch) -> Result<Next, Trouble> {
+        let batch = match batch {
+            Batch::List(mut rows) if rows.iter().any(|row| !row.names.is_empty()) => {
+                let mut kept: BTreeSet<usize> = BTreeSet::new();
+                kept.extend(self.unplanned(line, named, &rows));
+                for child in named {
+                    match self.run_named(line, child, &rows, &mut kept).await? {
+                        Next::GoOn => {}
+                        Next::Halt => return Ok(Next::Halt),
+                    }
+                }
+                let mut index = 0;
+                rows.retain(|_| {
+                    index += 1;
+                    !kept.contains(&(index - 1))
+                });
+                Batch::List(rows)
+            }
+            plain @ (Batch::List(_) | Batch::Window { .. }) => plain,
+        };
+        if batch.records() == 0 {
+            return Ok(Next::GoOn);
+        }
+        Ok(match self.erase(line, &batch).await? {
+            Some(_) => Next::GoOn,
+            None => Next::Halt,
+        })
+    }
+
+    /// Rows that name something for which the plan has no step: they changed since it was made, and stay.
+    fn unplanned(&mut self, line: &Line, named: &[Line], rows: &[Listed]) -> Vec<usize> {
+        let planned = |column: &String| named.iter().any(|child| child.column.as_ref() == Some(column));
+        let mut counts = CountsByTenant::new();
+        let mut kept = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            if !row.names.keys().all(planned) {
+                counts.entry(row.tenant.clone()).or_default().changed += 1;
+                kept.push(index);
+            }
+        }
+        let now = self.world.clock.now();
+        if let Some(draft) = self.drafts.get_mut(line.draft) {
+            draft.take(&counts, now);
+        }
+        kept
+    }
+
+    /// Erases what a column of the rows names. Rows whose record is not shown absent are added to `kept`.
+    ///
+    /// Gates, for each row that names something:
+    /// 1. the name must lie below the tenant's own prefix, or the row is left and reported;
+    /// 2. a record that a row outside this batch names too stays until its last row goes;
+    /// 3. what remains is erased and read back.
+    async fn run_named(
+        &mut self,
+        rows_line: &Line,
+        line: &Line,
+        rows: &[Listed],
+        kept: &mut BTreeSet<usize>,
+    ) -> Result<Next, Trouble> {
+        let (Some(column), Some(Records::FoundBy { prefix, .. })) = (&line.column, &line.placement.records)
+        else {
+            return Ok(Next::GoOn);
+        };
+        let mut by_locator: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut outside = CountsByTenant::new();
+        for (index, row) in
+            rows.iter().enumerate().filter(|(index, _)| !kept.contains(index)).collect::<Vec<_>>()
+        {
+            let Some(locator) = row.names.get(column) else { continue };
+            if template::proves(prefix, &row.tenant, locator) {
+                by_locator.entry(locator.clone()).or_default().push(index);
+            } else {
+                outside.entry(row.tenant.clone()).or_default().failed += 1;
+                kept.insert(index);
+            }
+        }
+        self.report_outside(line, &outside);
+        let locators: Vec<String> = by_locator.keys().cloned().collect();
+        if locators.is_empty() {
+            return Ok(Next::GoOn);
+        }
+        let namer = &rows_line.placement;
+        let named = match insist(|| rows_line.store.naming_rows(namer, column, &locators)).await {
+            Ok(named) => named,
+            Err(error) => {
+                self.fail(rows_line.draft, &error);
+                return Ok(Next::Halt);
+            }
+        };
+        by_locator.retain(|locator, here| named.get(locator).copied().unwrap_or(0) <= here.len() as u64);
+        let listed: Vec<Listed> = by_locator
+            .iter()
+            .filter_map(|(locator, here)| {
+                let row = here.first().and_then(|index| rows.get(*index))?;
+                Some(Listed {
+                    tenant: row.tenant.clone(),
+                    key: Key(vec![Value::Text(locator.clone())]),
+                    names: BTreeMap::new(),
+                    stamp: String::new(),
+                })
+            })
+            .collect();
+        if listed.is_empty() {
+            return Ok(Next::GoOn);
+        }
+        match self.erase(line, &Batch::List(listed)).await? {
+            Some(result) => {
+                for (place, here) in by_locator.values().enumerate() {
+                    if result.left.contains(&place) {
+                        kept.extend(here);
+                    }
+                }
+                Ok(Next::GoOn)
+            }
+            None => Ok(Next::Halt),
+        }
+    }
+
+    fn report_outside(&mut self, line: &Line, outside: &CountsByTenant) {
+        if outside.is_empty() {
+            return;
+        }
+        let now = self.world.clock.now();
+        if let Some(draft) = self.drafts.get_mut(line.draft) {
+            draft.take(outside, now);
+            draft.fail("rows name records outside the prefix of their own tenant; both are left as they are");
+        }
+    }
+
+    /// Permit, erase, read back, outcome. `None` where the unit must halt.
+    async fn erase(&mut self, line: &Line, batch: &Batch) -> Result<Option<Verified>, Trouble> {
+        let intent = Intent {
+            run_id: self.row.run_id.clone(),
+            step_id: line.step.step_id.clone(),
+            tenant: line.step.tenant.clone(),
+            generation: line.step.generation,
+            policy: (line.step.category.clone(), line.step.policy_digest.clone()),
+            batch: serde_json::to_string(batch).map_err(|error| Trouble::Doubt(error.to_string()))?,
+            placement: line.step.placement.clone(),
+        };
+        let guard = match self.ledger.begin_batch(&intent, self.world.clock.now()).await? {
+            Permit::Granted(guard) => guard,
+            Permit::Moved | Permit::PolicyMoved => {
+                self.moved.push(line.step.clone());
+                return Ok(None);
+            }
+            Permit::Stopped(stop) => {
+                self.refusals.push(Refusal {
+                    code: "stopped".to_owned(),
+                    category: line.step.category.clone(),
+                    store: line.step.store.clone(),
+                    message: format!("the emergency stop was thrown: {}", stop.reason),
+                    approve: None,
+                });
+                self.stop = Some(stop.reason);
+                return Ok(None);
+            }
+        };
+        let erased = insist(|| line.store.erase(&line.query, batch, line.step.method)).await;
+        let still = insist(|| line.store.absent(&line.query, batch)).await;
+        let now = self.world.clock.now();
+        let result = match (erased, still) {
+            (Ok(erased), Ok(still)) => verified(batch, erased, &still),
+            (Err(error), Ok(still)) => {
+                self.fail(line.draft, &error);
+                let unknown = super::recover::as_found(batch, &still);
+                self.ledger.finish_batch(guard.number, &unknown, now).await?;
+                return Ok(None);
+            }
+            // Nobody knows what is there now. The intent stays open, and the next run asks the store again.
+            (_, Err(error)) => {
+                self.fail(line.draft, &error);
+                return Ok(None);
+            }
+        };
+        self.ledger.finish_batch(guard.number, &result.counts, now).await?;
+        drop(guard);
+        if let Some(draft) = self.drafts.get_mut(line.draft) {
+            draft.take(&result.counts, now);
+            if let Some(why) = result.failures.first() {
+                draft.fail(why.clone());
+            }
+        }
+        Ok(Some(result))
+    }
+
+    /// Rebuilds what stores still keep of zeroed bytes, once per placement, and settles each step's level.
+    pub(super) async fn scrub(&mut self) -> Result<(), Trouble> {
+        for placement in self.ledger.scrubs_owed().await? {
+            let Some((_, known)) = self.world.policies.placement(&placement) else { continue };
+            let id = known.store.clone();
+            let store = match self.stores.get(&id) {
+                Some(store) => Arc::clone(store),
+                None => match self.reopen(&id).await? {
+                    Some(store) => store,
+                    None => continue,
+                },
+            };
+            match insist(|| store.scrub(known)).await {
+                Ok(scrubbed) => {
+                    let wanted =
+                        known.accept_level.map_or(Method::Zero.level(), |l| l.min(Method::Zero.level()));
+                    if scrubbed.level >= wanted {
+                        self.ledger.scrub_paid(&placement).await?;
+                    } else {
+                        self.failures.push(format!(
+                            "placement `{placement}` was not scrubbed; the next run tries again"
+                        ));
+                    }
+                    for draft in self.drafts.iter_mut().filter(|draft| draft.is_zero_on(&placement)) {
+                        draft.residual.extend(scrubbed.residual.iter().cloned());
+                        draft.reach(scrubbed.level);
+                    }
+                }
+                Err(error) => {
+                    self.failures.push(error.to_string());
+                    for draft in self.drafts.iter_mut().filter(|draft| draft.is_zero_on(&placement)) {
+                        draft.fail(error.to_string());
+                    }
+                }
+            }
+        }
+        let stores = &self.stores;
+        for draft in self.drafts.iter_mut().filter(|draft| draft.step.method != Method::Zero) {
+            let levels = stores.get(&draft.step.store).map(|store| store.capability().levels);
+            let level = levels.and_then(|levels| levels.get(&draft.step.method).copied());
+            draft.reach(level.unwrap_or(crate::policy::Level::Deleted).min(draft.step.method.level()));
+        }
+        Ok(())
+    }
+
+    /// A store whose scrub is owed from an earlier run; it must be the one meant as well.
+    async fn reopen(&mut self, id: &crate::id::StoreId) -> Result<Option<Arc<dyn Store>>, Trouble> {
+        let Some(config) = self.world.config.stores.get(id) else { return Ok(None) };
+        let opened = match crate::stores::open_store(id, config).await {
+            Ok(store) => self.identify(id, store.as_ref()).await.map(|()| store),
+            Err(error) => Err(Trouble::from(error)),
+        };
+        match opened {
+            Ok(store) => {
+                self.stores.insert(id.clone(), Arc::clone(&store));
+                Ok(Some(store))
+            }
+            Err(trouble) => {
+                self.failures.push(trouble.to_string());
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Calls a store until it answers or says that trying again is of no use. What a store is asked to erase is asked
+/// again with the whole predicate, so a second try never takes more than the first.
+async fn insist<T, F, Fut>(call: F) -> Result<T, StoreError>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    let mut pause = PAUSE;
+    for _ in 1..TRIES_MAX {
+        match call().await {
+            Err(error) if error.retry == Retry::Later => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            answer => return answer,
+        }
+    }
+    call().await.map_err(|error| StoreError { retry: Retry::Exhausted, ..error })
+}

@@ -1,0 +1,394 @@
+//! Reports for people and scripts, made from plans and single looks: status, explain, simulate, online checks.
+//! It owns their shapes (`contract.md`, JSON answers); the decisions in them are the planner's.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use serde::Serialize;
+
+use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of};
+use crate::facts::{Facts, LedgerFacts};
+use crate::id::{PlacementId, TenantId};
+use crate::ledger::{Head, Ledger, RequestState};
+use crate::plan::fate::{Sighting, fate};
+use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
+use crate::policy::{Method, Placement, Policy, Records, Trigger};
+use crate::stores::SeenTime;
+
+/// Longest lead, in hours, with which a record counts as at risk before its deadline (`reading`: 72 h). For short
+/// deadlines a quarter of the time allowed is used: a rule with two days would be at risk from its first minute.
+const RISK_LEAD_HOURS: i64 = 72;
+
+/// Something that keeps policies from being enforced, or might.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    /// The file it concerns, where one does.
+    pub file: String,
+    /// The line in it, from 1; 0 where none does.
+    pub line: usize,
+    /// Placement and field.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Asks every store whether the policies fit it. Sends no mutating command.
+///
+/// # Errors
+/// Where the ledger is in doubt. A store that cannot be reached is a problem in the answer.
+pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
+    let ledger = ledger_view(world).await?;
+    let (own, marked) = match &ledger {
+        Some(ledger) => (Some(ledger.ledger_id().await?), ledger.marked_stores().await?),
+        None => (None, BTreeMap::new()),
+    };
+    let readers = Readers::open(world).await?;
+    let mut problems: Vec<Problem> = readers
+        .unreachable
+        .iter()
+        .map(|(id, why)| error(format!("stores.{id}"), why.clone(), None))
+        .collect();
+    for (id, reader) in &readers.readers {
+        let identity = match reader.identity().await {
+            Ok(identity) => identity,
+            Err(trouble) => {
+                problems.push(error(format!("stores.{id}"), trouble.to_string(), None));
+                continue;
+            }
+        };
+        let stranger = identity.ledger_id.is_some() && identity.ledger_id != own;
+        let lost = identity.ledger_id.is_none() && marked.contains_key(id);
+        let namesake = identity.store.as_deref().is_some_and(|name| name != id.as_str());
+        if stranger || lost || namesake {
+            let message = "its identity marker is missing or names another ledger or store".to_owned();
+            let help = "make sure that this is the store meant, not a restored copy or a namesake".to_owned();
+            problems.push(error(format!("stores.{id}"), message, Some(help)));
+        }
+    }
+    for policy in &world.policies {
+        for placement in policy.placements.iter().filter(|placement| placement.records.is_some()) {
+            let Ok(reader) = readers.get(&placement.store) else { continue };
+            problems.extend(levels(policy, placement, &reader.capability().levels));
+            match reader.inspect(placement).await {
+                Ok(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
+                    severity: if finding.fatal { "error" } else { "warning" },
+                    file: String::new(),
+                    line: 0,
+                    field: format!("{}.{}", placement.name, finding.field),
+                    message: finding.message,
+                    help: Some(finding.help),
+                })),
+                Err(trouble) => problems.push(error(placement.name.to_string(), trouble.to_string(), None)),
+            }
+        }
+    }
+    Ok(problems)
+}
+
+fn error(field: String, message: String, help: Option<String>) -> Problem {
+    Problem { severity: "error", file: String::new(), line: 0, field, message, help }
+}
+
+fn levels(
+    policy: &Policy,
+    placement: &Placement,
+    reached: &BTreeMap<Method, crate::policy::Level>,
+) -> Vec<Problem> {
+    let short = |rule: &&crate::policy::Rule| {
+        let wanted = rule.level.unwrap_or(rule.method.level()).max(rule.method.level());
+        let wanted = placement.accept_level.map_or(wanted, |accepted| wanted.min(accepted));
+        reached.get(&rule.method).is_none_or(|level| *level < wanted)
+    };
+    let problem = |rule: &crate::policy::Rule| {
+        error(
+            format!("{}.method", placement.name),
+            format!("store `{}` does not reach the level that `{}` needs", placement.store, rule.clause),
+            Some(
+                "choose another method, or say `accept_level` on the placement: certificates then say so"
+                    .to_owned(),
+            ),
+        )
+    };
+    policy.rules.iter().filter(short).map(problem).collect()
+}
+
+/// One record: when it is due, why or why not, under which clause.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// Where.
+    pub placement: PlacementId,
+    /// The key as it was typed.
+    pub key: Vec<String>,
+    /// Whose; `null` where it names nobody.
+    pub tenant: Option<TenantId>,
+    /// When it happened, where that is usable.
+    pub event_time: Option<DateTime<Utc>>,
+    /// `retain` or `erase`.
+    pub disposition: Disposition,
+    /// Why; `null` where it is simply not due.
+    pub reason: Option<Reason>,
+    /// The clause that applies or would.
+    pub clause: Option<String>,
+    /// From when on it may go.
+    pub due_at: Option<DateTime<Utc>>,
+    /// By when it is gone.
+    pub deadline: Option<DateTime<Utc>>,
+}
+
+/// Explains one record.
+///
+/// # Errors
+/// Where there is no such placement or record, or the key is ambiguous (2), or as for a plan.
+pub async fn explain(
+    world: &World,
+    placement: &PlacementId,
+    key: &[String],
+    at: DateTime<Utc>,
+) -> Result<Explanation, Trouble> {
+    let ledger = ledger_view(world).await?;
+    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let ledger = ledger_facts(view, world.clock.now()).await?;
+    let (policy, own) =
+        world.policies.placement(placement).ok_or_else(|| Trouble::no_placement(placement))?;
+    if let Some(Records::FoundBy { placement: rows, .. }) = &own.records {
+        let text = format!(
+            "records of `{placement}` share the fate of the rows that name them: explain the row in `{rows}`"
+        );
+        return Err(Trouble::Schema(text));
+    }
+    let readers = Readers::open(world).await?;
+    let selection = Selection {
+        placement: placement.clone(),
+        tenants: TenantScope::AllExcept(Vec::new()),
+        within: vec![Scope { subjects: None, times: Times::Any }],
+        except: Vec::new(),
+    };
+    let query = query_of(&world.policies, &ledger, &selection, world.clock.now())?;
+    let seen = readers.get(&own.store)?.look(&query, key).await?;
+    let seen = seen.ok_or_else(|| Trouble::Schema(format!("there is no such record in `{placement}`")))?;
+    let event_time = match seen.event_time {
+        SeenTime::Usable(time) => Some(time),
+        SeenTime::None | SeenTime::Unusable => None,
+    };
+    let sighting = Sighting { tenant: seen.tenant.as_ref(), event_time, subjects: &seen.subjects };
+    let fate = fate(policy, own, &sighting, &ledger, at);
+    Ok(Explanation {
+        placement: placement.clone(),
+        key: key.to_vec(),
+        tenant: seen.tenant,
+        event_time,
+        disposition: fate.disposition,
+        reason: fate.reason,
+        clause: fate.clause,
+        due_at: fate.due_at,
+        deadline: fate.deadline,
+    })
+}
+
+/// What will be erased when.
+#[derive(Debug, Clone, Serialize)]
+pub struct Simulation {
+    /// By day, placement and reason; only where something falls due. What was due before the span counts on its
+    /// first day.
+    pub days: Vec<SimulatedDay>,
+}
+
+/// What falls due on one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SimulatedDay {
+    /// The local date in the schedule's zone.
+    pub date: NaiveDate,
+    /// Where.
+    pub placement: PlacementId,
+    /// Why.
+    pub reason: Reason,
+    /// How many.
+    pub records: u64,
+}
+
+/// Plans the end of each local day in the span, as everything is known now, and tells what each adds.
+///
+/// # Errors
+/// Where the span is empty or longer than ten years (2), or as for a plan.
+pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Simulation, Trouble> {
+    if to <= from || (to - from).num_days() > 3_660 {
+        return Err(Trouble::Schema("the span is empty, runs backwards or is longer than ten years".into()));
+    }
+    let ledger = ledger_view(world).await?;
+    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let ledger = ledger_facts(view, world.clock.now()).await?;
+    let readers = Readers::open(world).await?;
+    let zone = world.config.schedule.time_zone;
+    let mut days = Vec::new();
+    let mut before: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
+    let mut date = from.with_timezone(&zone).date_naive();
+    let last = to.with_timezone(&zone).date_naive();
+    while date <= last {
+        let at = due::end_of_day(date, zone).min(to);
+        let facts = reached(world, &readers, ledger.clone(), at).await?;
+        let mut sums: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
+        for (group, records) in counted(groups(&world.policies, &facts, at), &facts) {
+            if group.reason.disposition() == Disposition::Erase {
+                *sums.entry((group.placement.name.clone(), group.reason)).or_default() += records;
+            }
+        }
+        for ((placement, reason), sum) in &sums {
+            let records = sum.saturating_sub(before.get(&(placement.clone(), *reason)).copied().unwrap_or(0));
+            if records > 0 {
+                days.push(SimulatedDay { date, placement: placement.clone(), reason: *reason, records });
+            }
+        }
+        before = sums;
+        date = date
+            .checked_add_days(Days::new(1))
+            .ok_or_else(|| Trouble::Schema("the span leaves the calendar".into()))?;
+    }
+    Ok(Simulation { days })
+}
+
+async fn reached(
+    world: &World,
+    readers: &Readers,
+    ledger: LedgerFacts,
+    at: DateTime<Utc>,
+) -> Result<Facts, Trouble> {
+    let facts = facts(world, readers, ledger, at).await?;
+    match facts.unreachable.first_key_value() {
+        Some((id, why)) => Err(Trouble::unreachable(id, Some(why))),
+        None => Ok(facts),
+    }
+}
+
+/// The promises at a glance.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Records that may be erased now.
+    pub due: u64,
+    /// Records whose deadline has passed, and open requests past theirs that nothing lawful keeps.
+    pub overdue: u64,
+    /// Records whose deadline is near.
+    pub at_risk: u64,
+    /// Records kept by a hold.
+    pub held: u64,
+    /// Records whose tenant or time cannot be told.
+    pub parked: u64,
+    /// Requests that are neither completed nor cancelled.
+    pub requests_open: u64,
+    /// The last run.
+    pub last_run: Option<LastRun>,
+    /// The head of the audit log.
+    pub audit_head: Option<Head>,
+    /// Why the emergency stop is on, if it is.
+    pub stopped: Option<String>,
+    /// False where a promise is overdue.
+    pub ok: bool,
+}
+
+/// The last run, as `status` tells it.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastRun {
+    /// Its id.
+    pub run_id: String,
+    /// How it ended.
+    pub status: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// The promises at a glance, asked of ledger and stores now.
+///
+/// # Errors
+/// As for a plan.
+pub async fn status(world: &World) -> Result<Status, Trouble> {
+    let now = world.clock.now();
+    let ledger = ledger_view(world).await?;
+    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let known = ledger_facts(view, now).await?;
+    let readers = Readers::open(world).await?;
+    let facts = reached(world, &readers, known, now).await?;
+    let mut status = Status {
+        due: 0,
+        overdue: 0,
+        at_risk: 0,
+        held: 0,
+        parked: 0,
+        requests_open: 0,
+        last_run: None,
+        audit_head: None,
+        stopped: None,
+        ok: true,
+    };
+    for (group, records) in counted(groups(&world.policies, &facts, now), &facts) {
+        match group.reason {
+            Reason::Hold => status.held += records,
+            Reason::Parked => status.parked += records,
+            Reason::Grace | Reason::Entitlement => {}
+            Reason::Request | Reason::Termination | Reason::Age => {
+                status.due += records;
+                if records > 0 {
+                    let overdue = late(world, &readers, &facts, &group, records, now).await?;
+                    let soon = now + lead_of(&group);
+                    let near = late(world, &readers, &facts, &group, records, soon).await?;
+                    status.overdue += overdue;
+                    status.at_risk += near.saturating_sub(overdue);
+                }
+            }
+        }
+    }
+    if let Some(ledger) = &ledger {
+        let requests = ledger.requests().await?;
+        let open = |state: RequestState| !matches!(state, RequestState::Completed | RequestState::Cancelled);
+        status.requests_open = requests.iter().filter(|request| open(request.state)).count() as u64;
+        let forgotten = |state: RequestState| matches!(state, RequestState::Residual);
+        status.overdue +=
+            requests.iter().filter(|request| forgotten(request.state) && request.deadline <= now).count()
+                as u64;
+        status.last_run = ledger.runs(1).await?.into_iter().next().map(|run| LastRun {
+            run_id: run.run_id.to_string(),
+            status: run.status,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+        });
+        status.audit_head = ledger.head().await?;
+        status.stopped = ledger.stopped().await?.map(|stop| stop.reason);
+    }
+    status.ok = status.overdue == 0;
+    Ok(status)
+}
+
+/// How long before the deadline a group counts as at risk.
+fn lead_of(group: &Group<'_>) -> chrono::Duration {
+    let Some(rule) = group.rule else { return chrono::Duration::zero() };
+    let allowed = i64::from(rule.deadline.months) * 28 + i64::from(rule.deadline.days);
+    chrono::Duration::hours(RISK_LEAD_HOURS.min(allowed * 24 / 4))
+}
+
+/// How many records of a group have their deadline at or before `instant`.
+async fn late(
+    world: &World,
+    readers: &Readers,
+    facts: &Facts,
+    group: &Group<'_>,
+    records: u64,
+    instant: DateTime<Utc>,
+) -> Result<u64, Trouble> {
+    let Some(rule) = group.rule else { return Ok(0) };
+    if let (Reason::Request | Reason::Termination, Some(start)) = (group.reason, group.start) {
+        let deadline = crate::plan::decide::deadline_of(group.policy, rule, start);
+        return Ok(if deadline <= instant { records } else { 0 });
+    }
+    let Some(period) = rule.period.filter(|_| rule.trigger == Trigger::Age) else { return Ok(0) };
+    // Late is what was due one deadline ago: the whole day is given where the calendar leaves a doubt.
+    let was_due = due::lead_deadline(instant, rule.deadline, group.policy.time_zone);
+    let intervals = due::due_set(was_due, period, group.policy.time_zone);
+    let mut selection = group.selection.clone();
+    selection.within.push(Scope { subjects: None, times: Times::Within(intervals) });
+    let query = query_of(&world.policies, &facts.ledger, &selection, world.clock.now())?;
+    Ok(readers.get(&group.rows.store)?.survey(&query).await?.total().records)
+}

@@ -1,0 +1,178 @@
+//! The keys of the configuration.
+//! It owns names and meanings; it judges no value.
+
+use crate::policy::tree::{Group, Key, Shape};
+
+/// What `kind` of a store means.
+pub const KIND_ABOUT: &str = "What kind of store it is.";
+
+/// The kinds of store, as `kind` names them.
+pub const KINDS: &[&str] = &["mysql", "sqlite", "redis", "s3", "elasticsearch", "files"];
+
+const KIND: Key = required("kind", Shape::Words(KINDS), KIND_ABOUT);
+
+const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, required: true, about, shape }
+}
+
+const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, required: false, about, shape }
+}
+
+/// Every group of the configuration.
+pub const CONFIG_GROUPS: &[&Group] = &[
+    &CONFIG,
+    &LEDGER,
+    &POLICIES,
+    &SCHEDULE,
+    &AUDIT,
+    &LIMITS,
+    &HTTP,
+    &MYSQL,
+    &SQLITE,
+    &REDIS,
+    &S3,
+    &ELASTICSEARCH,
+    &FILES,
+];
+
+/// The groups of a store, by its `kind`.
+pub const STORE_GROUPS: &[&Group] = &[&MYSQL, &SQLITE, &REDIS, &S3, &ELASTICSEARCH, &FILES];
+
+/// The top level of the configuration.
+pub static CONFIG: Group = Group {
+    name: "the top level",
+    keys: &[
+        required("ledger", Shape::Section(&LEDGER), "The operational database."),
+        required("policies", Shape::Section(&POLICIES), "Where the policies are."),
+        optional("schedule", Shape::Section(&SCHEDULE), "When the daemon runs."),
+        optional("audit", Shape::Section(&AUDIT), "Where the audit log is."),
+        required("limits", Shape::Section(&LIMITS), "What one run may erase without approval."),
+        optional("http", Shape::Section(&HTTP), "The HTTP interface."),
+        optional("stores", Shape::Named(STORE_GROUPS), "The systems that hold data, by name."),
+    ],
+};
+
+/// `[ledger]`.
+pub static LEDGER: Group = Group {
+    name: "[ledger]",
+    keys: &[
+        required(
+            "url",
+            Shape::Text,
+            "sqlite://retentiond.db, or sqlite:///srv/retentiond.db for an absolute path.",
+        ),
+        optional("key_file", Shape::Text, "Encrypts what a request names. Default: ledger.key."),
+    ],
+};
+
+/// `[policies]`.
+pub static POLICIES: Group = Group {
+    name: "[policies]",
+    keys: &[required("path", Shape::Text, "A folder; every *.toml in it is one category.")],
+};
+
+/// `[schedule]`.
+pub static SCHEDULE: Group = Group {
+    name: "[schedule]",
+    keys: &[
+        optional(
+            "cron",
+            Shape::Text,
+            "5 fields as in crontab(5), or 6 with seconds first. Default: 30 2 * * *.",
+        ),
+        optional("time_zone", Shape::Text, "Zone of the cron expression. Default: Asia/Singapore."),
+        optional(
+            "request_delay",
+            Shape::Pattern("^[0-9]{1,5} (minute|hour|day)s?$"),
+            "What a request waits before the daemon acts on it. Default: 1 hour.",
+        ),
+    ],
+};
+
+/// `[audit]`.
+pub static AUDIT: Group = Group {
+    name: "[audit]",
+    keys: &[optional(
+        "path",
+        Shape::Text,
+        "A folder for checkpoint, tiles and key, and nothing else. Default: audit.",
+    )],
+};
+
+/// `[limits]`.
+pub static LIMITS: Group = Group {
+    name: "[limits]",
+    keys: &[
+        required("records", Shape::Count, "Most records per run, category and store."),
+        required("share", Shape::Pattern("^([1-9][0-9]?|100)%$"), "Most of a placement, 1% to 100%."),
+    ],
+};
+
+/// `[http]`.
+pub static HTTP: Group = Group {
+    name: "[http]",
+    keys: &[optional("listen", Shape::Text, "Address and port. Default: 127.0.0.1:8787.")],
+};
+
+/// A store of kind `mysql`.
+pub static MYSQL: Group = Group {
+    name: "mysql",
+    keys: &[KIND, required("url", Shape::Text, "mysql://user:password@host/database.")],
+};
+
+/// A store of kind `sqlite`.
+pub static SQLITE: Group = Group {
+    name: "sqlite",
+    keys: &[KIND, required("url", Shape::Text, "sqlite://calls.db, or sqlite:///srv/calls.db.")],
+};
+
+/// A store of kind `redis`.
+pub static REDIS: Group = Group {
+    name: "redis",
+    keys: &[
+        KIND,
+        optional("url", Shape::Text, "A single server; or nodes; or sentinel."),
+        optional("nodes", Shape::Texts, "Nodes of a cluster."),
+        optional("sentinel", Shape::Texts, "Sentinels."),
+    ],
+};
+
+/// A store of kind `s3`.
+pub static S3: Group = Group {
+    name: "s3",
+    keys: &[
+        KIND,
+        required("bucket", Shape::Text, "The bucket."),
+        optional("endpoint", Shape::Text, "Own endpoint."),
+        optional("region", Shape::Text, "The region."),
+        optional(
+            "path_style",
+            Shape::Boolean,
+            "Bucket in the path rather than in the host name. Default: false.",
+        ),
+        optional(
+            "delete_integrity",
+            Shape::Words(&["crc32", "md5"]),
+            "Checksum of deletions. Default: crc32.",
+        ),
+        optional("access_key", Shape::Text, "Access key; take it from the environment."),
+        optional("secret_key", Shape::Text, "Secret key; take it from the environment."),
+    ],
+};
+
+/// A store of kind `elasticsearch`.
+pub static ELASTICSEARCH: Group = Group {
+    name: "elasticsearch",
+    keys: &[
+        KIND,
+        required("url", Shape::Text, "Base URL, without a password in it."),
+        optional("user", Shape::Text, "User."),
+        optional("password", Shape::Text, "Password; take it from the environment."),
+        optional("ca_file", Shape::Text, "Own certificate authority."),
+    ],
+};
+
+/// A store of kind `files`.
+pub static FILES: Group =
+    Group { name: "files", keys: &[KIND, required("path", Shape::Text, "The folder.")] };

@@ -1,0 +1,239 @@
+//! Erases a batch in one transaction: count, erase what still matches, compare, commit. It chooses no records: the
+//! batch says which keys, and the query's whole predicate stands in the erasing statement again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalogue::Table;
+use super::find::by_rowid;
+use super::inspect;
+use super::overwrite;
+use super::predicate::{Owner, predicate};
+use super::rows::{self, Presence, Standing};
+use super::session::{Session, Writing};
+use crate::id::TenantId;
+use crate::plan::{Counts, CountsByTenant};
+use crate::policy::Method;
+use crate::stores::sql::Sql;
+use crate::stores::{Batch, Erased, ErrorKind, Key, Listed, Query, StoreError, Survival, Survivor};
+
+/// Counts changes to the schema.
+const SCHEMA_VERSION: &str = "PRAGMA main.schema_version";
+
+/// Erases a batch with a method.
+///
+/// Gates, in order; the first that fails leaves everything as it was:
+/// 1. Nothing in the schema erases more than is asked (cascades, triggers).
+/// 2. The write lock is held before anything is counted, so that what is counted is what is erased.
+/// 3. The batch is counted by the whole predicate.
+/// 4. As many rows are erased as were counted, no more and no less.
+pub(super) async fn erase(
+    session: &mut Session<'_>,
+    query: &Query,
+    batch: &Batch,
+    method: Method,
+) -> Result<Erased, StoreError> {
+    let trouble = session.trouble;
+    let schema = session.number(&Sql::new(SCHEMA_VERSION)).await?;
+    let table = Table::of(session, &query.placement).await?;
+    if let Some(reach) = inspect::reaches(session, &table).await?.into_iter().find(|reach| reach.fatal) {
+        return Err(trouble.of(ErrorKind::Refused, &reach.message));
+    }
+    if method == Method::Zero {
+        // Clears most of the freed blocks in place; the rest is for `scrub`.
+        session.rows(&Sql::new("PRAGMA secure_delete = ON")).await?;
+    }
+    if method == Method::OverwriteThenDelete {
+        overwrite::prepare(session, &table).await?;
+    }
+    let work = Work {
+        owner: Owner::of(&table, &query.placement, trouble)?,
+        predicate: predicate(&table, query, trouble)?,
+        table: &table,
+        method,
+        schema,
+    };
+    match batch {
+        Batch::Window { from, to, found, rows } => {
+            by_rowid(&table, trouble)?;
+            work.window(session, rows::between(&table, *from, *to), found, rows).await
+        }
+        Batch::List(listed) => work.list(session, listed).await,
+    }
+}
+
+struct Work<'a> {
+    owner: Owner<'a>,
+    predicate: Sql,
+    table: &'a Table,
+    method: Method,
+    schema: Option<i64>,
+}
+
+impl Work<'_> {
+    async fn window(
+        &self,
+        session: &mut Session<'_>,
+        window: Sql,
+        found: &BTreeMap<TenantId, u64>,
+        rows_then: &BTreeMap<TenantId, u64>,
+    ) -> Result<Erased, StoreError> {
+        let mut writing = self.begin(session).await?;
+        let sql = rows::presence_sql(self.table, &self.owner, &self.predicate, &window);
+        let present = rows::read_presence(&writing.rows(&sql).await?, writing.trouble)?;
+        let counted = present.values().map(|counts| counts.matching).sum();
+        self.erase_counted(writing, &window, counted).await?;
+        Ok(Erased { counts: window_counts(&present, found, rows_then), survivors: Vec::new() })
+    }
+
+    async fn list(&self, session: &mut Session<'_>, listed: &[Listed]) -> Result<Erased, StoreError> {
+        let mut writing = self.begin(session).await?;
+        let trouble = writing.trouble;
+        let keys = rows::keys_json(self.table, listed.iter().map(|record| &record.key), trouble)?;
+        let sql = rows::standing_sql(self.table, &self.owner, &self.predicate, &keys);
+        let standing = rows::read_standing(&writing.rows(&sql).await?, trouble)?;
+        let (doomed, changed) = judge(listed, &standing);
+        let keys: Vec<&Key> =
+            doomed.iter().filter_map(|index| listed.get(*index)).map(|record| &record.key).collect();
+        let counted = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        let these = rows::one_of(self.table, &rows::keys_json(self.table, keys, trouble)?);
+        self.erase_counted(writing, &these, counted).await?;
+        Ok(list_outcome(listed, &doomed, &changed, &rows::missing(listed, &standing)))
+    }
+
+    /// Takes the write lock, under which the schema is still the one that was read.
+    async fn begin<'s>(&self, session: &'s mut Session<'_>) -> Result<Writing<'s>, StoreError> {
+        let mut writing = session.writing().await?;
+        if writing.number(&Sql::new(SCHEMA_VERSION)).await? != self.schema {
+            return Err(writing.trouble.later("the schema was changed just now"));
+        }
+        Ok(writing)
+    }
+
+    /// Erases those of `these` rows that the predicate selects; they must be as many as were counted.
+    async fn erase_counted(
+        &self,
+        mut writing: Writing<'_>,
+        these: &Sql,
+        counted: u64,
+    ) -> Result<(), StoreError> {
+        if counted == 0 {
+            return writing.rollback().await;
+        }
+        let erased = match self.method {
+            Method::Delete | Method::Zero => {
+                let sql = Sql::new("DELETE FROM ")
+                    .push(&self.table.source_by_key())
+                    .push(" WHERE ")
+                    .append(&Sql::all(&[these.clone(), self.predicate.clone()]));
+                writing.execute(&sql).await?
+            }
+            Method::OverwriteThenDelete => {
+                overwrite::erase(
+                    &mut writing,
+                    self.table,
+                    &Sql::all(&[these.clone(), self.predicate.clone()]),
+                )
+                .await?
+            }
+        };
+        if erased != counted {
+            return Err(scope_exceeded(writing, counted, erased).await);
+        }
+        writing.commit().await
+    }
+}
+
+/// Rolls back and says so.
+async fn scope_exceeded(writing: Writing<'_>, counted: u64, erased: u64) -> StoreError {
+    let trouble = writing.trouble;
+    match writing.rollback().await {
+        Ok(()) => trouble.of(
+            ErrorKind::Refused,
+            &format!(
+                "{counted} records were counted but {erased} would have gone; everything was rolled back"
+            ),
+        ),
+        Err(error) => error,
+    }
+}
+
+/// Which listed records go and which survive since they changed. A record that belongs to somebody else by now has
+/// changed, even where the selection covers both.
+fn judge(listed: &[Listed], standing: &[Standing]) -> (BTreeSet<usize>, BTreeSet<usize>) {
+    let mut doomed = BTreeSet::new();
+    let mut changed = BTreeSet::new();
+    for row in standing {
+        let same_tenant =
+            listed.get(row.index).is_some_and(|record| row.tenant.as_ref() == Some(&record.tenant));
+        if row.matches && same_tenant {
+            doomed.insert(row.index)
+        } else {
+            changed.insert(row.index)
+        };
+    }
+    (doomed, changed)
+}
+
+fn list_outcome(
+    listed: &[Listed],
+    doomed: &BTreeSet<usize>,
+    changed: &BTreeSet<usize>,
+    missing: &BTreeSet<usize>,
+) -> Erased {
+    let mut counts = CountsByTenant::new();
+    for (index, record) in listed.iter().enumerate() {
+        let count = counts.entry(record.tenant.clone()).or_default();
+        count.erased += u64::from(doomed.contains(&index));
+        count.changed += u64::from(changed.contains(&index));
+        count.already_absent += u64::from(missing.contains(&index));
+    }
+    let survivors = changed.iter().map(|index| Survivor { index: *index, why: Survival::Changed }).collect();
+    Erased { counts, survivors }
+}
+
+/// What became of the records that a window had: as many as rows are missing now are gone, the others have changed.
+fn window_counts(
+    present: &BTreeMap<TenantId, Presence>,
+    found: &BTreeMap<TenantId, u64>,
+    rows_then: &BTreeMap<TenantId, u64>,
+) -> CountsByTenant {
+    let mut counts = CountsByTenant::new();
+    for (tenant, presence) in present {
+        if presence.matching > 0 {
+            counts.insert(tenant.clone(), Counts { erased: presence.matching, ..Counts::default() });
+        }
+    }
+    for (tenant, found) in found {
+        let now = present.get(tenant).copied().unwrap_or(Presence { matching: 0, rows: 0 });
+        let lacking = found.saturating_sub(now.matching);
+        let gone = rows_then.get(tenant).copied().unwrap_or(*found).saturating_sub(now.rows);
+        let count = counts.entry(tenant.clone()).or_default();
+        count.already_absent = lacking.min(gone);
+        count.changed = lacking - count.already_absent;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_of_a_window_is_gone_where_rows_are_gone_and_changed_where_not() {
+        let found = BTreeMap::from([(tenant("t-1"), 5)]);
+        let rows_then = BTreeMap::from([(tenant("t-1"), 8)]);
+        let now = |matching, rows| BTreeMap::from([(tenant("t-1"), Presence { matching, rows })]);
+        let of = |present| window_counts(&present, &found, &rows_then)[&tenant("t-1")];
+        assert_eq!(of(now(5, 8)), Counts { erased: 5, ..Counts::default() });
+        assert_eq!(of(now(4, 8)), Counts { erased: 4, changed: 1, ..Counts::default() });
+        assert_eq!(of(now(4, 7)), Counts { erased: 4, already_absent: 1, ..Counts::default() });
+        assert_eq!(of(now(0, 3)), Counts { already_absent: 5, ..Counts::default() });
+        assert_eq!(of(now(0, 0)), Counts { already_absent: 5, ..Counts::default() });
+        let of_nothing = window_counts(&BTreeMap::new(), &found, &rows_then)[&tenant("t-1")];
+        assert_eq!(of_nothing, Counts { already_absent: 5, ..Counts::default() });
+    }
+}

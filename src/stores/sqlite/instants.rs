@@ -1,0 +1,238 @@
+//! Conditions on event times: how intervals of instants become SQL over a text or an integer column.
+//! It does not read times itself: `stores::event_time` is the one rule, and SQLite asks it through a collation.
+//!
+//! No expression of SQLite's own agrees with a time zone that changes its clocks. So a stored text is compared by
+//! [`COLLATION`], whose comparison reads both sides with `event_time::read_text`. What a query selects and
+//! what the rule says therefore cannot differ.
+
+use std::cell::RefCell;
+use std::cmp::Ordering;
+
+use chrono::{DateTime, Duration, Utc};
+use chrono_tz::Tz;
+
+use super::catalogue::Column;
+use crate::plan::Interval;
+use crate::policy::{EpochUnit, EventTime};
+use crate::stores::event_time;
+use crate::stores::sql::Sql;
+
+/// The name under which [`compare`] is known to every connection of ours; never stored in a schema.
+pub(super) const COLLATION: &str = "retentiond_instant";
+
+/// How many texts are remembered: that of the row at hand, and the earliest and the latest so far.
+const RECENT_MAX: usize = 4;
+
+thread_local! {
+    /// The last texts that were read, the most recent first. Each connection compares on a thread of its own.
+    static RECENT: RefCell<Vec<(String, Option<DateTime<Utc>>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An event-time column and how its values are read.
+#[derive(Debug, Clone)]
+pub(super) enum Clocked {
+    /// Text.
+    Text {
+        /// `t."column"`.
+        sql: String,
+        /// chrono format.
+        format: String,
+        /// Zone of values that name none.
+        zone: Tz,
+    },
+    /// A count since the epoch.
+    Epoch {
+        /// `t."column"`.
+        sql: String,
+        /// What it counts.
+        unit: EpochUnit,
+    },
+}
+
+impl Clocked {
+    /// Joins a column to what the policy says of it; `None` for sources that a table does not have.
+    pub(super) fn new(column: &Column, event: &EventTime) -> Option<Self> {
+        match event {
+            EventTime::Text { format, time_zone, .. } => {
+                Some(Self::Text { sql: column.sql.clone(), format: format.clone(), zone: *time_zone })
+            }
+            EventTime::Epoch { unit, .. } => Some(Self::Epoch { sql: column.sql.clone(), unit: *unit }),
+            EventTime::Key(_) | EventTime::Modified => None,
+        }
+    }
+
+    /// The value is of the right type and shape, lies in the span of usable times and in one of the intervals.
+    pub(super) fn inside(&self, intervals: &[Interval], usable: Interval) -> Sql {
+        let clipped: Vec<Interval> = intervals
+            .iter()
+            .map(|interval| Interval { from: interval.from.max(usable.from), to: interval.to.min(usable.to) })
+            .filter(|interval| interval.from < interval.to)
+            .collect();
+        let (Some(from), Some(to)) = (
+            clipped.iter().map(|interval| interval.from).min(),
+            clipped.iter().map(|interval| interval.to).max(),
+        ) else {
+            return Sql::never();
+        };
+        match self {
+            Self::Text { sql, format, zone } => {
+                text_inside(sql, format, *zone, &clipped, Interval { from, to })
+            }
+            Self::Epoch { sql, unit } => epoch_inside(sql, *unit, &clipped, Interval { from, to }),
+        }
+    }
+
+    /// The aggregate of a name (`min` or `max`), in order of time, over rows that meet the condition.
+    pub(super) fn aggregate(&self, name: &str, condition: &Sql) -> Sql {
+        let value = match self {
+            Self::Text { sql, format, zone } => context(sql, format, *zone),
+            Self::Epoch { sql, .. } => Sql::new(sql),
+        };
+        Sql::new(name).push("(").append(&value).push(") FILTER (WHERE ").append(condition).push(")")
+    }
+
+    /// Reads what [`Clocked::aggregate`] gave of a text column.
+    pub(super) fn read_aggregate(operand: &str) -> Option<DateTime<Utc>> {
+        read_operand(operand)
+    }
+}
+
+/// Orders what this module makes: instants, and stored texts with the format and zone to read them by. A text that
+/// cannot be read comes before every instant, so that it lies in no interval.
+pub(super) fn compare(left: &str, right: &str) -> Ordering {
+    recall(left).cmp(&recall(right))
+}
+
+/// An instant as an operand: seconds and nanoseconds since the epoch.
+fn instant_operand(instant: DateTime<Utc>) -> String {
+    format!("i{} {}", instant.timestamp(), instant.timestamp_subsec_nanos())
+}
+
+/// What stands before a stored text: all that is needed to read it. The length of the format says where it ends, so
+/// that nothing in the stored text can pass for anything else.
+fn context(column: &str, format: &str, zone: Tz) -> Sql {
+    let before = format!("t{} {} {format}", zone.name(), format.len());
+    Sql::new("(").bind_text(before).push(" || ").push(column).push(") COLLATE ").push(COLLATION)
+}
+
+fn read_operand(operand: &str) -> Option<DateTime<Utc>> {
+    if let Some(instant) = operand.strip_prefix('i') {
+        let (seconds, nanoseconds) = instant.split_once(' ')?;
+        return DateTime::from_timestamp(seconds.parse().ok()?, nanoseconds.parse().ok()?);
+    }
+    let (zone, rest) = operand.strip_prefix('t')?.split_once(' ')?;
+    let (length, rest) = rest.split_once(' ')?;
+    let (format, text) = rest.split_at_checked(length.parse().ok()?)?;
+    event_time::read_text(text, format, zone.parse().ok()?)
+}
+
+/// As [`read_operand`], reading each text of a row once and not once per comparison.
+fn recall(operand: &str) -> Option<DateTime<Utc>> {
+    if operand.starts_with('i') {
+        return read_operand(operand);
+    }
+    RECENT.with_borrow_mut(|recent| {
+        match recent.iter().position(|(text, _)| text == operand) {
+            Some(place) => recent[..=place].rotate_right(1),
+            None => {
+                recent.truncate(RECENT_MAX - 1);
+                recent.insert(0, (operand.to_owned(), read_operand(operand)));
+            }
+        }
+        recent.first().and_then(|(_, instant)| *instant)
+    })
+}
+
+fn text_inside(column: &str, format: &str, zone: Tz, intervals: &[Interval], hull: Interval) -> Sql {
+    let value = context(column, format, zone);
+    let exact: Vec<Sql> = intervals
+        .iter()
+        .map(|interval| {
+            Sql::new("")
+                .append(&value)
+                .push(" >= ")
+                .bind_text(instant_operand(interval.from))
+                .push(" AND ")
+                .append(&value)
+                .push(" < ")
+                .bind_text(instant_operand(interval.to))
+        })
+        .collect();
+    let mut conditions = vec![Sql::new("typeof(").push(column).push(") = 'text'")];
+    if sorts_by_date(format) {
+        conditions.extend(coarse(column, hull));
+    }
+    conditions.push(Sql::any(&exact));
+    Sql::all(&conditions)
+}
+
+/// Bounds on the text itself, by date, for an index. They are wider than the hull by more than any offset (less than
+/// a day) and any skipped day could shift a text, and leave out nothing that the exact part would take.
+fn coarse(column: &str, hull: Interval) -> Vec<Sql> {
+    let date = |instant: Option<DateTime<Utc>>| {
+        let text = instant?.format("%Y-%m-%d").to_string();
+        // A year with more or less than four digits does not sort as text; then there is no bound.
+        (text.len() == 10).then_some(text)
+    };
+    // A text of the last day must come before the bound whatever stands behind its date: 25 hours and one more day.
+    let lower = date(hull.from.checked_sub_signed(Duration::days(3)));
+    let upper = date(hull.to.checked_add_signed(Duration::hours(25 + 24)));
+    let bound = |sign: &str, text: String| Sql::new(column).push(sign).bind_text(text);
+    [lower.map(|text| bound(" >= ", text)), upper.map(|text| bound(" < ", text))]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Texts of this format sort by date.
+pub(super) fn sorts_by_date(format: &str) -> bool {
+    use event_time::{Field, Part};
+    if format == event_time::DEFAULT_FORMAT {
+        return true;
+    }
+    let Some(shape) = event_time::Shape::parse(format) else { return false };
+    match shape.parts() {
+        [
+            Part::Number(Field::Year),
+            Part::Literal(one),
+            Part::Number(Field::Month),
+            Part::Literal(two),
+            Part::Number(Field::Day),
+            ..,
+        ] => one == "-" && two == "-",
+        _ => false,
+    }
+}
+
+fn epoch_inside(column: &str, unit: EpochUnit, intervals: &[Interval], hull: Interval) -> Sql {
+    let between = |interval: &Interval| {
+        Sql::new(column)
+            .push(" >= ")
+            .bind_int(first_count(interval.from, unit))
+            .push(" AND ")
+            .push(column)
+            .push(" < ")
+            .bind_int(first_count(interval.to, unit))
+    };
+    let mut conditions = vec![
+        Sql::new("typeof(").push(column).push(") = 'integer'"),
+        Sql::new(column).push(" <> 0"),
+        between(&hull),
+    ];
+    if intervals.len() > 1 {
+        conditions.push(Sql::any(&intervals.iter().map(between).collect::<Vec<_>>()));
+    }
+    Sql::all(&conditions)
+}
+
+/// The first count that lies at or after an instant.
+fn first_count(instant: DateTime<Utc>, unit: EpochUnit) -> i64 {
+    let tick: i128 = match unit {
+        EpochUnit::Seconds => 1_000_000_000,
+        EpochUnit::Milliseconds => 1_000_000,
+    };
+    let nanoseconds =
+        i128::from(instant.timestamp()) * 1_000_000_000 + i128::from(instant.timestamp_subsec_nanos());
+    let count = nanoseconds.div_euclid(tick) + i128::from(nanoseconds.rem_euclid(tick) > 0);
+    i64::try_from(count).unwrap_or(if count < 0 { i64::MIN } else { i64::MAX })
+}
