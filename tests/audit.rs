@@ -2,6 +2,7 @@
 //! It owns the attacks; hashing and formats are tested where they are.
 
 mod fake;
+mod sqlite;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
