@@ -11,13 +11,16 @@ use serde::Serialize;
 use crate::id::{Category, PlacementId, RequestId, RunId, StoreId, TenantId};
 use crate::ledger::rows::{Head, RequestRow, RequestState, RunRow, StepOutcome};
 use crate::plan::{Counts, NamedSubject, Residual, digest_of};
-use crate::policy::Level;
+use crate::policy::{Level, Method};
 
 pub use page::html;
 
 /// What every certificate says of itself: deleting records in a store sanitises no medium.
 const NOT_SANITISATION: &str = "The levels stated are those of retentiond, per store. Erasing records in a store is not \
                                 media sanitization under NIST SP 800-88; no level below `media-cleared` speaks of the medium.";
+
+/// Said where state and counts differ: then nothing is claimed.
+const NOT_SHOWN: &str = "Not everything that was to be erased was shown absent; no erasure is claimed.";
 
 /// What a certificate is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,7 +35,9 @@ pub enum About {
 /// What was erased, where, how, verified when, and what is residual until when.
 ///
 /// *Properties.* It is made from recorded outcomes only. It names subjects by keyed fingerprint. A level is the lowest
-/// of the outcomes it covers. A run's certificate names no tenant, so that no tenant's data stands beside another's.
+/// of the outcomes it covers. Erasure is claimed only where the state says so *and* every count was shown absent. A
+/// request's certificate counts its own tenant only, and a run's names no tenant, so that no tenant's data stands
+/// beside another's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Certificate {
     /// Hash of all the rest but the time at which it was made.
@@ -57,6 +62,8 @@ pub struct Certificate {
     pub deadline: Option<DateTime<Utc>>,
     /// When the request was completed or the run ended.
     pub completed_at: Option<DateTime<Utc>>,
+    /// True where the statement claims that what is certified was erased, residuals aside.
+    pub erasure_claimed: bool,
     /// What is and is not claimed, in one sentence.
     pub statement: String,
     /// By placement.
@@ -86,6 +93,8 @@ pub struct Certified {
     pub counts: Counts,
     /// The lowest level reached; `null` where nothing was erased.
     pub level: Option<Level>,
+    /// The highest level that one of the methods needs; `null` where nothing was erased.
+    pub level_required: Option<Level>,
     /// When it was last looked for.
     pub verified_at: Option<DateTime<Utc>>,
     /// How far a request got here.
@@ -118,14 +127,18 @@ pub fn of_request(
     log: LogPlace,
     now: DateTime<Utc>,
 ) -> Certificate {
-    let mut placements = certified(outcomes);
+    let mut placements = certified(outcomes, Some(&row.tenant));
     for settled in &row.placements {
         let entry =
             placements.entry(settled.placement.clone()).or_insert_with(|| nothing_in(&settled.placement));
         entry.state = Some(settled.state);
         entry.residual = settled.residual.clone();
     }
+    let placements: Vec<Certified> = placements.into_values().collect();
+    let settled = row.placements.iter().all(|p| is_gone(p.state) && p.verified_absent >= p.erased);
+    let erasure_claimed = is_gone(row.state) && settled && was_shown_absent(&placements);
     let statement = match row.state {
+        RequestState::Completed | RequestState::Residual if !erasure_claimed => NOT_SHOWN,
         RequestState::Completed => {
             "Every placement was asked and no record that the request covers was found."
         }
@@ -152,8 +165,9 @@ pub fn of_request(
         received_at: row.received_at,
         deadline: Some(row.deadline),
         completed_at: row.completed_at,
+        erasure_claimed,
         statement: statement.to_owned(),
-        placements: placements.into_values().collect(),
+        placements,
         sanitization: NOT_SANITISATION,
         log,
     })
@@ -161,7 +175,11 @@ pub fn of_request(
 
 /// The certificate of a run.
 pub fn of_run(row: &RunRow, outcomes: &[StepOutcome], log: LogPlace, now: DateTime<Utc>) -> Certificate {
+    let placements: Vec<Certified> = certified(outcomes, None).into_values().collect();
+    let failed = placements.iter().any(|p| p.counts.failed > 0 || !p.failures.is_empty());
+    let erasure_claimed = row.status == "done" && !failed && was_shown_absent(&placements);
     let statement = match row.status.as_str() {
+        "done" if !erasure_claimed => NOT_SHOWN,
         "done" => "All that was due and allowed was erased and looked for again.",
         "refused" => {
             "Part of what was due waits for an approval or a doubt to be settled; the rest was erased."
@@ -180,8 +198,9 @@ pub fn of_run(row: &RunRow, outcomes: &[StepOutcome], log: LogPlace, now: DateTi
         received_at: row.started_at,
         deadline: None,
         completed_at: row.ended_at,
+        erasure_claimed,
         statement: statement.to_owned(),
-        placements: certified(outcomes).into_values().collect(),
+        placements,
         sanitization: NOT_SANITISATION,
         log,
     })
@@ -211,6 +230,7 @@ fn nothing_in(placement: &PlacementId) -> Certified {
         methods: BTreeSet::new(),
         counts: Counts::default(),
         level: None,
+        level_required: None,
         verified_at: None,
         state: None,
         residual: Vec::new(),
@@ -218,7 +238,34 @@ fn nothing_in(placement: &PlacementId) -> Certified {
     }
 }
 
-fn certified(outcomes: &[StepOutcome]) -> BTreeMap<PlacementId, Certified> {
+/// True where the state says that the live records are gone.
+fn is_gone(state: RequestState) -> bool {
+    match state {
+        RequestState::Residual | RequestState::Completed => true,
+        RequestState::Received
+        | RequestState::Waiting
+        | RequestState::Enforcing
+        | RequestState::Cancelled => false,
+    }
+}
+
+/// What was not looked at again is not gone.
+fn was_shown_absent(placements: &[Certified]) -> bool {
+    placements
+        .iter()
+        .all(|p| p.counts.verified_absent >= p.counts.erased.saturating_add(p.counts.already_absent))
+}
+
+/// The level that a method must reach, by the method's word.
+fn required(method: &str) -> Option<Level> {
+    [Method::Delete, Method::OverwriteThenDelete, Method::Zero]
+        .into_iter()
+        .find(|known| serde_json::to_value(known).is_ok_and(|word| word == method))
+        .map(Method::level)
+}
+
+/// Sums up outcomes by placement: of one tenant, or of all.
+fn certified(outcomes: &[StepOutcome], tenant: Option<&TenantId>) -> BTreeMap<PlacementId, Certified> {
     let mut placements: BTreeMap<PlacementId, Certified> = BTreeMap::new();
     for outcome in outcomes {
         let entry =
@@ -229,13 +276,15 @@ fn certified(outcomes: &[StepOutcome]) -> BTreeMap<PlacementId, Certified> {
         entry.clauses.insert(outcome.clause.clone());
         entry.methods.insert(outcome.method.clone());
         let mut counts = Counts::default();
-        for more in outcome.counts.values() {
+        for (_, more) in outcome.counts.iter().filter(|(whose, _)| tenant.is_none_or(|ours| *whose == ours)) {
             counts.add(more);
         }
         entry.counts.add(&counts);
-        if counts.erased > 0 {
-            // Never rounded up: the lowest level of all that was erased.
+        if counts.erased > 0 || counts.already_absent > 0 {
+            // Never rounded up: the lowest level of all that was erased. What was absent already may have been left
+            // so by a run that died.
             entry.level = Some(entry.level.map_or(outcome.level, |level| level.min(outcome.level)));
+            entry.level_required = entry.level_required.max(required(&outcome.method));
         }
         entry.verified_at = entry.verified_at.max(Some(outcome.verified_at));
         entry.residual.extend(outcome.residual.iter().cloned());
@@ -245,3 +294,6 @@ fn certified(outcomes: &[StepOutcome]) -> BTreeMap<PlacementId, Certified> {
     }
     placements
 }
+
+#[cfg(test)]
+mod tests;

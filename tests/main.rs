@@ -17,6 +17,8 @@ mod cli;
 mod conformance;
 mod crash;
 mod harness;
+mod ledger;
+mod scenarios;
 mod sqlite_store;
 mod tidy;
 mod time;

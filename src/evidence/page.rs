@@ -16,6 +16,11 @@ background:#f4f4f4;padding:.8em}.failed{color:#a00}@media print{body{margin:0}pr
 /// A whole HTML document, without scripts and without anything from elsewhere.
 pub fn html(certificate: &Certificate) -> String {
     let mut page = String::new();
+    let title = if certificate.erasure_claimed {
+        "Certificate of erasure"
+    } else {
+        "Record of an erasure not completed"
+    };
     let about = match &certificate.about {
         About::Request(id) => format!("Request {id}"),
         About::Run(id) => format!("Run {id}"),
@@ -24,7 +29,7 @@ pub fn html(certificate: &Certificate) -> String {
         &mut page,
         format_args!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>{STYLE}</style></head>\n\
-         <body><h1>Certificate of erasure</h1>\n<p>{0}</p>\n<p><strong>{1}</strong></p>\n",
+         <body><h1>{title}</h1>\n<p>{0}</p>\n<p><strong>{1}</strong></p>\n",
             escaped(&about),
             escaped(&certificate.statement),
         ),
@@ -75,7 +80,7 @@ fn facts(page: &mut String, certificate: &Certificate) {
 fn placements(page: &mut String, certificate: &Certificate) {
     page.push_str(
         "<h2>What was done where</h2>\n<table><thead><tr><th>Placement</th><th>Why</th><th>Method</th><th>Erased</th>\
-         <th>Absent before</th><th>Shown absent</th><th>Level</th><th>Verified</th><th>Residual</th></tr></thead><tbody>\n",
+         <th>Absent before</th><th>Changed</th><th>Failed</th><th>Shown absent</th><th>Level</th><th>Verified</th><th>Residual</th></tr></thead><tbody>\n",
     );
     for placement in &certificate.placements {
         row(page, placement);
@@ -93,14 +98,16 @@ fn row(page: &mut String, placement: &Certified) {
         page,
         format_args!(
             "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-         <td>{}</td><td>{}</td><td>{}</td></tr>\n",
+         <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             escaped(placement.placement.as_str()),
             escaped(&why),
             escaped(&joined(&placement.methods)),
             counts.erased,
             counts.already_absent,
+            counts.changed,
+            counts.failed,
             counts.verified_absent,
-            placement.level.map_or("–", crate::policy::Level::word),
+            level(placement),
             placement.verified_at.map_or("–".to_owned(), instant),
             escaped(&placement.residual.iter().map(residual).collect::<Vec<_>>().join("; ")),
         ),
@@ -108,8 +115,18 @@ fn row(page: &mut String, placement: &Certified) {
     for failure in &placement.failures {
         push(
             page,
-            format_args!("<tr><td></td><td colspan=\"8\" class=\"failed\">{}</td></tr>\n", escaped(failure)),
+            format_args!("<tr><td></td><td colspan=\"10\" class=\"failed\">{}</td></tr>\n", escaped(failure)),
         );
+    }
+}
+
+fn level(placement: &Certified) -> String {
+    match (placement.level, placement.level_required) {
+        (Some(level), Some(needed)) if level < needed => {
+            format!("{} ({} required)", level.word(), needed.word())
+        }
+        (Some(level), _) => level.word().to_owned(),
+        (None, _) => "–".to_owned(),
     }
 }
 
