@@ -93,6 +93,10 @@ pub async fn run_on(
     recover::recover(world, ledger, &readers).await?;
     let (reviewed, approvals) = read(world, ledger, &readers, &order).await?;
     let mut run = Run::begin(world, ledger, &reviewed, watcher).await?;
+    if matches!(order, Order::Approve(_)) {
+        // Used up before it is made use of: a run that dies must not be approved a second time for other records.
+        ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
+    }
     for store in run.silent(&reviewed, &readers) {
         run.failures.push(store);
     }
@@ -109,9 +113,6 @@ pub async fn run_on(
         if !run.moved.is_empty() {
             run.failures.push("something changed twice while the run was under way; run it again".to_owned());
         }
-    }
-    if matches!(order, Order::Approve(_)) {
-        ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
     run.scrub().await?;
     let refused = reviewed.refused();

@@ -12,6 +12,7 @@ use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, 
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
 use crate::ledger::{Head, Ledger, RequestState};
+use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
 use crate::policy::{Method, Placement, Policy, Records, Trigger};
@@ -71,6 +72,12 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
         for placement in policy.placements.iter().filter(|placement| placement.records.is_some()) {
             let Ok(reader) = readers.get(&placement.store) else { continue };
             problems.extend(levels(policy, placement, &reader.capability().levels));
+            if let Some((rows, column)) = named_through(policy, placement)
+                && let Ok(naming) = readers.get(&rows.store)
+                && let Err(trouble) = naming.naming_rows(rows, column, &[]).await
+            {
+                problems.push(error(format!("{}.found_by", placement.name), trouble.to_string(), None));
+            }
             match reader.inspect(placement).await {
                 Ok(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
                     severity: if finding.fatal { "error" } else { "warning" },
@@ -85,6 +92,12 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
         }
     }
     Ok(problems)
+}
+
+/// The placement and column whose rows name the records, where rows do.
+fn named_through<'a>(policy: &'a Policy, placement: &'a Placement) -> Option<(&'a Placement, &'a str)> {
+    let (rows, column) = rows_of(policy, placement)?;
+    column.map(|column| (rows, column))
 }
 
 fn error(field: String, message: String, help: Option<String>) -> Problem {

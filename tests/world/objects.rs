@@ -10,9 +10,9 @@ const AT: &str = "enforce --at 2021-07-31T10:00:00+08:00";
 #[test]
 fn a_name_outside_the_tenants_own_prefix_leaves_row_and_file_and_fails() {
     for outside in [
-        "rec/t-10/a.wav",
-        "rec/T-1/a.wav",
-        "rec/t-1x/a.wav",
+        "rec/t-10/b.wav",
+        "rec/T-1/b.wav",
+        "rec/t-1x/b.wav",
         "rec/t-1/../t-10/a.wav",
         "rec/t-1/./../../rec/t-10/a.wav",
         "rec/t-1",
