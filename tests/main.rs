@@ -16,6 +16,7 @@ mod bad_policies;
 mod cli;
 mod conformance;
 mod harness;
+mod red;
 mod sqlite_store;
 mod tidy;
 mod time;

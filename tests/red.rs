@@ -1,0 +1,312 @@
+//! What went wrong once, when somebody tried to make the program erase too much, claim too much or forget to erase.
+//! It owns one small contact center per test; each test is named after what must not happen again.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use retentiond::clock::Clock;
+use retentiond::config::read::load;
+use retentiond::enforce::{Order, RunReport, RunStatus, run_once};
+use retentiond::gather::{Trouble, World, plan_at, status};
+use retentiond::id::{PlacementId, RequestId, RunId, TenantId};
+use retentiond::ledger::sqlite::SqliteLedger;
+use retentiond::ledger::{
+    HoldRow, Intent, Ledger, NewHold, NewRequest, NewScope, Permit, RequestRow, RequestState, RunRow,
+};
+use retentiond::plan::cover::{NewScopeKinds, covered};
+use retentiond::policy::Level;
+use retentiond::stores::{Batch, Key, Listed, Value};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+/// Every test begins at noon in Singapore.
+const NOW: &str = "2026-01-15T04:00:00Z";
+
+const CONFIG: &str = r#"
+[ledger]
+url = "sqlite://retentiond.db"
+[policies]
+path = "policies"
+[limits]
+records = 2000
+share = "100%"
+[stores.calls]
+kind = "sqlite"
+url = "sqlite://calls.db"
+[stores.more]
+kind = "sqlite"
+url = "sqlite://more.db"
+[stores.objects]
+kind = "files"
+path = "objects"
+"#;
+
+const RULES: &str = r#"
+category = "call-data"
+title = "Calls"
+method = "delete"
+[[rules]]
+trigger = "age"
+period = "6 months"
+clause = "DPSM §5"
+entitlement = "extended-storage"
+[[rules]]
+trigger = "request"
+deadline = "30 days"
+clause = "DPSM §5"
+[[rules]]
+trigger = "termination"
+grace = "15 days"
+deadline = "30 days"
+clause = "SLA §7.5"
+"#;
+
+const RECORDS: &str = r#"
+[[placements]]
+name = "call-records"
+store = "calls"
+table = "call_record"
+key = ["id"]
+tenant = { column = "tenant_id" }
+event_time = { column = "started_at" }
+subjects = { phone = ["caller"] }
+"#;
+
+const RECORDINGS: &str = r#"
+[[placements]]
+name = "recordings"
+store = "objects"
+found_by = { placement = "call-records", column = "recording_key", prefix = "rec/{tenant}/" }
+"#;
+
+const TABLE: &str = "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at TEXT, \
+    caller TEXT, recording_key TEXT);";
+
+/// A contact center of one test.
+struct Center {
+    dir: tempfile::TempDir,
+}
+
+impl Center {
+    async fn new(placements: &[&str]) -> Self {
+        let center = Self { dir: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(center.path("policies")).unwrap();
+        std::fs::create_dir(center.path("objects")).unwrap();
+        std::fs::write(center.path("retentiond.toml"), CONFIG).unwrap();
+        center.policy(&format!("{RULES}{}", placements.concat()));
+        center.sql("calls.db", TABLE).await;
+        center.sql("more.db", &TABLE.replace("call_record", "more_record")).await;
+        center
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn policy(&self, text: &str) {
+        std::fs::write(self.path("policies/call-data.toml"), text).unwrap();
+    }
+
+    async fn open(&self, file: &str) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.path(file)).create_if_missing(true).connect().await.unwrap()
+    }
+
+    async fn sql(&self, file: &str, script: &str) {
+        let mut connection = self.open(file).await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(script.to_owned())).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn count(&self, file: &str, from: &str) -> i64 {
+        let mut connection = self.open(file).await;
+        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {from}"));
+        let count = sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0);
+        connection.close().await.unwrap();
+        count
+    }
+
+    /// A call: its tenant, day, caller and recording (empty: none), which is written too.
+    async fn call(&self, tenant: &str, day: &str, caller: &str, recording: &str) {
+        let key = if recording.is_empty() { "NULL".to_owned() } else { format!("'{recording}'") };
+        self.sql(
+            "calls.db",
+            &format!(
+                "INSERT INTO call_record (tenant_id, started_at, caller, recording_key)
+                 VALUES ('{tenant}', '{day} 10:00:00', '{caller}', {key})"
+            ),
+        )
+        .await;
+        if !recording.is_empty() {
+            self.object(recording);
+        }
+    }
+
+    fn object(&self, key: &str) {
+        let path = self.path("objects").join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "a recording").unwrap();
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.path("objects").join(key).exists()
+    }
+
+    fn world(&self, now: &str) -> World {
+        let mut loaded = load(&self.path("retentiond.toml"));
+        let faults: Vec<String> =
+            loaded.faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
+        let (Some(config), Some(policies)) = (loaded.config.take(), loaded.policies.take()) else {
+            panic!("{faults:?}")
+        };
+        World { config, policies, clock: Clock::Fixed(at(now)) }
+    }
+
+    async fn ledger(&self) -> SqliteLedger {
+        SqliteLedger::open(&self.path("retentiond.db"), &self.path("ledger.key")).await.unwrap()
+    }
+
+    async fn enforce(&self, now: &str) -> Result<RunReport, Trouble> {
+        self.order(now, Order::Now { at: at(now) }).await
+    }
+
+    async fn order(&self, now: &str, order: Order) -> Result<RunReport, Trouble> {
+        run_once(&self.world(now), order, &|_| {}).await
+    }
+
+    /// A request; of no subject for everything.
+    async fn request(&self, tenant: &str, subject: Option<&str>, now: &str) -> RequestId {
+        let (scope, kinds) = match subject {
+            Some(value) => (
+                NewScope::Subjects(vec![("phone".to_owned(), value.to_owned())]),
+                NewScopeKinds::Subjects(vec!["phone".to_owned()]),
+            ),
+            None => (NewScope::Everything, NewScopeKinds::Everything),
+        };
+        let covered = covered(&self.world(now).policies, &kinds, at(now)).unwrap();
+        let new = NewRequest {
+            tenant: tenant_of(tenant),
+            scope,
+            received_at: at(now),
+            deadline: covered.deadline,
+            covers: covered.categories,
+            placements: covered.placements,
+            known: true,
+            idempotency_key: None,
+        };
+        self.ledger().await.create_request(&new, at(now)).await.unwrap().request_id
+    }
+
+    async fn show(&self, id: &RequestId) -> RequestRow {
+        self.ledger().await.request(id).await.unwrap()
+    }
+
+    async fn hold(&self, tenant: &str, subject: Option<&str>, now: &str) -> HoldRow {
+        let new = NewHold {
+            tenant: tenant_of(tenant),
+            subjects: subject.map(|value| ("phone".to_owned(), value.to_owned())).into_iter().collect(),
+            categories: Vec::new(),
+            authority: "a court".to_owned(),
+        };
+        self.ledger().await.place_hold(&new, at(now)).await.unwrap()
+    }
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn tenant_of(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_is_not_completed_by_an_earlier_one_that_a_hold_keeps_waiting() {
+    let center = Center::new(&[RECORDS, RECORDINGS]).await;
+    center.call("t-1", "2026-01-01", "+651", "rec/t-1/a.wav").await;
+    center.call("t-1", "2026-01-01", "+652", "").await;
+    center.call("t-10", "2026-01-01", "+651", "rec/t-10/a.wav").await;
+    center.hold("t-1", Some("+651"), NOW).await;
+    let first = center.request("t-1", None, NOW).await;
+    let second = center.request("t-1", Some("+651"), NOW).await;
+    let other = center.request("t-1", Some("+652"), NOW).await;
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(report.status, RunStatus::Done);
+    assert_eq!(center.count("calls.db", "call_record WHERE tenant_id = 't-1'").await, 1);
+    assert!(center.has("rec/t-1/a.wav") && center.has("rec/t-10/a.wav"));
+    assert_eq!(center.show(&first).await.state, RequestState::Waiting);
+    assert_eq!(center.show(&second).await.state, RequestState::Waiting);
+    assert_eq!(center.show(&other).await.state, RequestState::Completed);
+}
+
+#[tokio::test]
+async fn a_request_is_not_completed_in_a_placement_that_came_after_it() {
+    let center = Center::new(&[RECORDS]).await;
+    center.call("t-1", "2026-01-01", "+651", "").await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let more = RECORDS
+        .replace("call-records", "more-records")
+        .replace("\"calls\"", "\"more\"")
+        .replace("call_record", "more_record");
+    center.policy(&format!("{RULES}{RECORDS}{more}"));
+    std::fs::rename(center.path("more.db"), center.path("away.db")).unwrap();
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(report.status, RunStatus::Failed);
+    assert_eq!(center.count("calls.db", "call_record").await, 0);
+    let row = center.show(&request).await;
+    assert_eq!(row.state, RequestState::Enforcing);
+    std::fs::rename(center.path("away.db"), center.path("more.db")).unwrap();
+    let _report = center.enforce(NOW).await.unwrap();
+    let row = center.show(&request).await;
+    assert_eq!(row.state, RequestState::Completed);
+    assert!(row.placements.iter().any(|placement| placement.placement == PlacementId::new("more-records")));
+}
+
+#[tokio::test]
+async fn a_backup_that_rotates_counts_from_when_the_live_data_was_gone() {
+    let backup = "
+[[placements]]
+name = \"backup\"
+store = \"objects\"
+role = \"backup\"
+rotation = \"14 days\"
+";
+    let center = Center::new(&[RECORDS, backup]).await;
+    center.call("t-1", "2026-01-01", "+651", "").await;
+    let hold = center.hold("t-1", None, NOW).await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let _report = center.enforce(NOW).await.unwrap();
+    assert_eq!(center.show(&request).await.state, RequestState::Waiting);
+    // It goes by another hand, twenty days after the first look.
+    center.ledger().await.release_hold(&hold.hold_id, at(NOW)).await.unwrap();
+    center.sql("calls.db", "DELETE FROM call_record").await;
+    let _report = center.enforce("2026-02-04T04:00:00Z").await.unwrap();
+    assert_eq!(center.show(&request).await.state, RequestState::Residual);
+    let _report = center.enforce("2026-02-18T03:59:59Z").await.unwrap();
+    assert_eq!(center.show(&request).await.state, RequestState::Residual);
+    let _report = center.enforce("2026-02-18T04:00:00Z").await.unwrap();
+    assert_eq!(center.show(&request).await.state, RequestState::Completed);
+}
+
+#[tokio::test]
+async fn a_request_is_not_completed_below_the_level_that_was_promised() {
+    let center = Center::new(&[RECORDS]).await;
+    center.call("t-1", "2026-01-01", "+651", "").await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let promised = RULES.replace(
+        "deadline = \"30 days\"\nclause = \"DPSM",
+        "deadline = \"30 days\"\nmethod = \"zero\"\nclause = \"DPSM",
+    );
+    center.policy(&format!("{promised}{RECORDS}"));
+    // Somebody reads and keeps the write-ahead log from being cut.
+    center.sql("calls.db", "PRAGMA journal_mode = WAL").await;
+    let mut reader = center.open("calls.db").await;
+    let mut reading = reader.begin().await.unwrap();
+    sqlx::query("SELECT * FROM call_record").fetch_all(&mut *reading).await.unwrap();
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(report.status, RunStatus::Failed);
+    assert_eq!(center.show(&request).await.state, RequestState::Enforcing);
+    reading.rollback().await.unwrap();
+    reader.close().await.unwrap();
+    assert_eq!(center.enforce(NOW).await.unwrap().status, RunStatus::Done);
+    assert_eq!(center.show(&request).await.state, RequestState::Completed);
+}
