@@ -262,6 +262,19 @@ async fn a_request_is_not_completed_in_a_placement_that_came_after_it() {
 }
 
 #[tokio::test]
+async fn a_request_past_its_deadline_is_overdue_although_no_record_is_left() {
+    let center = Center::new(&[RECORDS]).await;
+    let ledger = center.ledger().await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    ledger.owe_scrub(&PlacementId::new("call-records")).await.unwrap();
+    let row = center.show(&request).await;
+    ledger.settle_request(&request, RequestState::Enforcing, &row.placements, at(NOW)).await.unwrap();
+    assert_eq!(status(&center.world("2026-02-13T04:00:00Z")).await.unwrap().overdue, 0);
+    let late = status(&center.world("2026-02-14T04:00:00Z")).await.unwrap();
+    assert_eq!((late.overdue, late.ok), (1, false));
+}
+
+#[tokio::test]
 async fn a_backup_that_rotates_counts_from_when_the_live_data_was_gone() {
     let backup = "
 [[placements]]
