@@ -300,6 +300,106 @@ rotation = \"14 days\"
     assert_eq!(center.show(&request).await.state, RequestState::Completed);
 }
 
+/// Puts the ledger back to where a run died: after its batches and its scrub, before its outcomes.
+async fn die(center: &Center) {
+    let script =
+        "UPDATE run SET status = 'running', ended_at = NULL; DELETE FROM outcome; DELETE FROM erased_scope;";
+    center.sql("retentiond.db", script).await;
+}
+
+#[tokio::test]
+async fn a_run_that_died_after_its_scrub_claims_no_more_than_the_operator_accepts() {
+    let accepting = RECORDS.replace("key = [", "accept_level = \"deleted\"\nkey = [");
+    let center = Center::new(&[&accepting]).await;
+    let zero = RULES.replace("method = \"delete\"", "method = \"zero\"");
+    center.policy(&format!("{zero}{accepting}"));
+    center.call("t-1", "2025-01-01", "+651", "").await;
+    center.sql("calls.db", "PRAGMA journal_mode = WAL").await;
+    let mut reader = center.open("calls.db").await;
+    let mut reading = reader.begin().await.unwrap();
+    sqlx::query("SELECT * FROM call_record").fetch_all(&mut *reading).await.unwrap();
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!((report.status, report.placements[0].level), (RunStatus::Done, Level::Deleted));
+    die(&center).await;
+    let _report = center.enforce(NOW).await.unwrap();
+    let ledger = center.ledger().await;
+    let outcomes = ledger.outcomes_of_run(&report.run_id).await.unwrap();
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!(outcomes[0].level, Level::Deleted);
+    reading.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_that_died_is_recovered_although_its_placement_left_the_policies() {
+    let center = Center::new(&[RECORDS]).await;
+    center.call("t-1", "2025-01-01", "+651", "").await;
+    let report = center.enforce(NOW).await.unwrap();
+    die(&center).await;
+    center.policy(&format!("{RULES}{}", RECORDS.replace("call-records", "calls-renamed")));
+    assert_eq!(center.enforce(NOW).await.unwrap().status, RunStatus::Done);
+    let outcomes = center.ledger().await.outcomes_of_run(&report.run_id).await.unwrap();
+    assert_eq!(outcomes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_without_outcome_is_asked_for_after_its_run_has_ended() {
+    let more = RECORDS
+        .replace("call-records", "more-records")
+        .replace("\"calls\"", "\"more\"")
+        .replace("call_record", "more_record");
+    let center = Center::new(&[RECORDS, &more]).await;
+    center.call("t-1", "2025-01-01", "+651", "").await;
+    let world = center.world(NOW);
+    let plan = plan_at(&world, at(NOW)).await.unwrap();
+    let _report = center.enforce(NOW).await.unwrap();
+    let ledger = center.ledger().await;
+    // A run whose read-back failed: it ended, and nobody knows what came of its batch.
+    let row = RunRow {
+        run_id: RunId::new("run-1"),
+        plan_id: plan.plan_id.clone(),
+        at: plan.at,
+        status: "running".to_owned(),
+        started_at: at(NOW),
+        ended_at: None,
+    };
+    let in_force =
+        world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone())).collect();
+    ledger.begin_run(&row, &plan, &in_force).await.unwrap();
+    let listed = Listed {
+        tenant: tenant_of("t-1"),
+        key: Key(vec![Value::Int(1)]),
+        names: Default::default(),
+        stamp: String::new(),
+    };
+    let step = &plan.steps[0];
+    let intent = Intent {
+        run_id: row.run_id.clone(),
+        step_id: step.step_id.clone(),
+        tenant: step.tenant.clone(),
+        generation: step.generation,
+        policy: (step.category.clone(), step.policy_digest.clone()),
+        batch: serde_json::to_string(&Batch::List(vec![listed])).unwrap(),
+        placement: step.placement.clone(),
+    };
+    assert!(matches!(ledger.begin_batch(&intent, at(NOW)).await.unwrap(), Permit::Granted(_)));
+    ledger.end_run(&row.run_id, "failed", at(NOW)).await.unwrap();
+    // Its store is away: the others are worked on, and the batch stays without outcome.
+    center
+        .sql("more.db", "INSERT INTO more_record VALUES (1, 't-1', '2025-01-01 10:00:00', '+652', NULL)")
+        .await;
+    std::fs::rename(center.path("calls.db"), center.path("away.db")).unwrap();
+    assert_eq!(center.enforce(NOW).await.unwrap().status, RunStatus::Failed);
+    assert_eq!(center.count("more.db", "more_record").await, 0);
+    assert!(ledger.outcomes_of_run(&row.run_id).await.unwrap().is_empty());
+    std::fs::rename(center.path("away.db"), center.path("calls.db")).unwrap();
+    let _report = center.enforce(NOW).await.unwrap();
+    let outcomes = ledger.outcomes_of_run(&row.run_id).await.unwrap();
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!(outcomes[0].counts[&tenant_of("t-1")].already_absent, 1);
+    assert!(ledger.open_intents().await.unwrap().is_empty());
+    assert_eq!(center.count("retentiond.db", "row_key WHERE owner = 'run-1'").await, 0);
+}
+
 #[tokio::test]
 async fn a_request_is_not_completed_below_the_level_that_was_promised() {
     let center = Center::new(&[RECORDS]).await;

@@ -104,7 +104,7 @@ impl Run<'_> {
         if step.method == Method::Zero {
             self.ledger.owe_scrub(&step.placement).await?;
         }
-        self.drafts.push(Draft::new(step, placement, self.world.clock.now()));
+        self.drafts.push(Draft::new(step, placement.accept_level, self.world.clock.now()));
         let column = rows_of(policy, placement).and_then(|(_, column)| column.map(ToOwned::to_owned));
         let draft = self.drafts.len() - 1;
         Ok(Some(Line { step: step.clone(), placement: placement.clone(), store, query, column, draft }))
@@ -312,6 +312,9 @@ impl Run<'_> {
             let store = match self.stores.get(&id) {
                 Some(store) => Arc::clone(store),
                 None => match self.reopen(&id).await? {
+                if let Some(draft) = self.drafts.get_mut(line.draft) {
+                    draft.is_open = true;
+                }
                     Some(store) => store,
                     None => continue,
                 },
