@@ -24,6 +24,7 @@ use crate::plan::review::{Approvals, ReviewedPlan, review};
 use crate::plan::{Plan, Refusal, Step, plan};
 use crate::stores::{self, Store};
 
+use crate::policy::Policy;
 pub use crate::gather::{Trouble, World};
 pub use report::{PlacementReport, RunReport, RunStatus};
 
@@ -58,6 +59,9 @@ pub struct Progress {
 
 /// Tells somebody how far a run has come.
 pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+/// Stores that could not be asked, with the reason.
+type Silent = BTreeMap<StoreId, String>;
+
 
 /// One run: claim, recover, gather, plan, review, erase, verify, scrub, settle, publish.
 ///
@@ -87,17 +91,22 @@ pub async fn run_on(
 ) -> Result<RunReport, Trouble> {
     let _place = ledger.claim_run().await?;
     refuse_doubts(world, ledger, &order).await?;
-    let readers = Readers::open(world).await?;
-    recover::recover(world, ledger).await?;
-    let (reviewed, approvals) = read(world, ledger, &readers, &order).await?;
+    let mut readers = Readers::open(world).await?;
+    readers.prove(ledger).await?;
+    let unknown = recover::recover(world, ledger, &readers).await?;
+    let (reviewed, approvals, silent) = read(world, ledger, &readers, &order).await?;
     let mut run = Run::begin(world, ledger, &reviewed, watcher).await?;
-    for store in run.silent(&reviewed, &readers) {
-        run.failures.push(store);
+    run.failures.extend(unknown);
+    run.report_silent(&silent, &readers);
+    if matches!(order, Order::Approve(_)) {
+        // Before anything is done that only the approval allows.
+        ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
     run.carry_out(&reviewed, None).await?;
     let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
     if !moved.is_empty() && run.stop.is_none() {
-        let again = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
+        let (again, silent) = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
+        run.report_silent(&silent, &readers);
         ledger.extend_run(&run.row.run_id, again.plan(), world.clock.now()).await?;
         run.carry_out(&again, Some((&moved, matches!(order, Order::Now { .. })))).await?;
         if !run.moved.is_empty() {
@@ -153,7 +162,7 @@ async fn read(
     ledger: &dyn Ledger,
     readers: &Readers,
     order: &Order,
-) -> Result<(ReviewedPlan, Approvals), Trouble> {
+) -> Result<(ReviewedPlan, Approvals, Silent), Trouble> {
     let (stored, only) = match order {
         Order::Now { .. } => (None, None),
         Order::File(plan) => (Some((**plan).clone()), None),
@@ -180,7 +189,7 @@ async fn read(
         None => plan(&world.policies, &facts, at)?,
     };
     let reviewed = review(plan, only.as_ref(), &world.policies, &facts, gather::caps(world), &approvals)?;
-    Ok((reviewed, approvals))
+    Ok((reviewed, approvals, facts.unreachable))
 }
 
 async fn plan_anew(
@@ -189,11 +198,12 @@ async fn plan_anew(
     readers: &Readers,
     at: DateTime<Utc>,
     approvals: &Approvals,
-) -> Result<ReviewedPlan, Trouble> {
+) -> Result<(ReviewedPlan, Silent), Trouble> {
     let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
     let facts = gather::facts(world, readers, known, at).await?;
     let plan = plan(&world.policies, &facts, at)?;
-    Ok(review(plan, None, &world.policies, &facts, gather::caps(world), approvals)?)
+    let reviewed = review(plan, None, &world.policies, &facts, gather::caps(world), approvals)?;
+    Ok((reviewed, facts.unreachable))
 }
 
 /// A run under way.
@@ -244,11 +254,19 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Placements that could not be asked at all: the run did not do what it should.
-    fn silent(&self, reviewed: &ReviewedPlan, readers: &Readers) -> Vec<String> {
-        let planned = reviewed.plan().steps.len();
-        tracing::debug!(planned, "steps in the plan");
-        readers.silent().map(|(_, why)| why.clone()).collect()
+    /// Stores that could not be asked, also while they were counted: the run did not do what it should. A store that
+    /// is not the one meant is a refusal.
+    fn report_silent(&mut self, silent: &Silent, readers: &Readers) {
+        for (id, why) in silent {
+            if readers.doubted().contains_key(id) {
+                let of_store = |policy: &&Policy| policy.placements.iter().any(|p| &p.store == id);
+                if let Some(policy) = self.world.policies.iter().find(of_store) {
+                    self.doubt(id, policy.category.clone(), why.clone());
+                }
+            } else if !self.failures.contains(why) {
+                self.failures.push(why.clone());
+            }
+        }
     }
 
     /// Runs the allowed steps of a plan; with `again`, only those that take the place of steps that moved, and, where
@@ -304,16 +322,7 @@ impl<'a> Run<'a> {
                 Ok(Some(store))
             }
             Err(Trouble::Doubt(message)) => {
-                let refusal = Refusal {
-                    code: "identity".to_owned(),
-                    category: step.category.clone(),
-                    store: id.clone(),
-                    message,
-                    approve: None,
-                };
-                if !self.refusals.contains(&refusal) {
-                    self.refusals.push(refusal);
-                }
+                self.doubt(id, step.category.clone(), message);
                 Ok(None)
             }
             Err(other) => {
@@ -328,23 +337,12 @@ impl<'a> Run<'a> {
         let identity = store.identity().await?;
         let own = self.ledger.ledger_id().await?;
         let marked = self.ledger.marked_stores().await?.contains_key(id);
-        match (identity.ledger_id, marked) {
-            (Some(ledger), _) if ledger != own => {
-                Err(Trouble::Doubt(format!("store `{id}` is marked by another ledger")))
-            }
-            (Some(_), _) if identity.store.as_deref() != Some(id.as_str()) => {
-                Err(Trouble::Doubt(format!("store `{id}` is marked under another name")))
-            }
-            (Some(_), true) => Ok(()),
-            (None, true) => Err(Trouble::Doubt(format!(
-                "store `{id}` has lost its marker: it may be a restored copy, an empty mount or a namesake"
-            ))),
-            (marker, false) => {
-                if marker.is_none() {
-                    store.mark(&own, id).await?;
-                }
-                self.ledger.record_mark(id, self.world.clock.now()).await?;
-                Ok(())
+        if let Some(why) = gather::stranger(id, &identity, &own, marked) {
+            return Err(Trouble::Doubt(why));
+        }
+        if !marked {
+            if identity.ledger_id.is_none() {
+                store.mark(&own, id).await?;
             }
         }
     }

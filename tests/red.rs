@@ -262,6 +262,53 @@ async fn a_request_is_not_completed_in_a_placement_that_came_after_it() {
 }
 
 #[tokio::test]
+async fn an_empty_namesake_of_a_store_is_never_taken_for_the_store() {
+    let center = Center::new(&[RECORDS, RECORDINGS]).await;
+    center.call("t-1", "2025-01-01", "+651", "").await;
+    center.call("t-1", "2026-01-01", "+651", "").await;
+    assert_eq!(center.enforce(NOW).await.unwrap().status, RunStatus::Done);
+    std::fs::rename(center.path("calls.db"), center.path("real.db")).unwrap();
+    center.sql("calls.db", TABLE).await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(report.status, RunStatus::Refused, "{:?}", report.failures);
+    assert_eq!(report.refusals[0].code, "identity");
+    assert_ne!(center.show(&request).await.state, RequestState::Completed);
+    assert!(matches!(plan_at(&center.world(NOW), at(NOW)).await, Err(Trouble::Doubt(_))));
+    assert!(matches!(status(&center.world(NOW)).await, Err(Trouble::Doubt(_))));
+    // The real one is back: everything goes on.
+    std::fs::rename(center.path("real.db"), center.path("calls.db")).unwrap();
+    assert_eq!(center.enforce(NOW).await.unwrap().status, RunStatus::Done);
+    assert_eq!(center.show(&request).await.state, RequestState::Completed);
+    assert_eq!(center.count("calls.db", "call_record").await, 0);
+}
+
+#[tokio::test]
+async fn a_store_that_falls_silent_while_it_is_counted_fails_the_run() {
+    let more = RECORDS
+        .replace("call-records", "more-records")
+        .replace("\"calls\"", "\"more\"")
+        .replace("call_record", "more_record");
+    let center = Center::new(&[RECORDS, &more]).await;
+    center.call("t-1", "2025-01-01", "+651", "").await;
+    // The root page of the table is damaged; the schema can still be read.
+    center
+        .sql(
+            "more.db",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+             INSERT INTO more_record SELECT i, 't-1', '2025-01-01 10:00:00', '+651', NULL FROM n",
+        )
+        .await;
+    let mut bytes = std::fs::read(center.path("more.db")).unwrap();
+    let page = 4096;
+    bytes[page..page + 64].fill(0xa5);
+    std::fs::write(center.path("more.db"), bytes).unwrap();
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(center.count("calls.db", "call_record").await, 0, "the other store is worked on");
+    assert_eq!(report.status, RunStatus::Failed, "{report:?}");
+}
+
+#[tokio::test]
 async fn a_request_past_its_deadline_is_overdue_although_no_record_is_left() {
     let center = Center::new(&[RECORDS]).await;
     let ledger = center.ledger().await;
@@ -272,6 +319,28 @@ async fn a_request_past_its_deadline_is_overdue_although_no_record_is_left() {
     assert_eq!(status(&center.world("2026-02-13T04:00:00Z")).await.unwrap().overdue, 0);
     let late = status(&center.world("2026-02-14T04:00:00Z")).await.unwrap();
     assert_eq!((late.overdue, late.ok), (1, false));
+}
+
+#[tokio::test]
+async fn a_store_that_falls_silent_does_not_complete_a_request_elsewhere() {
+    let ivr = "
+[[placements]]
+name = \"ivr\"
+store = \"objects\"
+prefix = \"ivr/{tenant}/\"
+event_time = { modified = true }
+subjects = \"none\"
+";
+    let center = Center::new(&[RECORDS, RECORDINGS, ivr]).await;
+    center.call("t-1", "2026-01-01", "+651", "rec/t-1/a.wav").await;
+    // Deeper than the files store goes.
+    center.object(&format!("ivr/t-1/{}x", "d/".repeat(140)));
+    center.object("ivr/t-10/x");
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(report.status, RunStatus::Failed);
+    assert_eq!(center.count("calls.db", "call_record").await, 1);
+    assert_eq!(center.show(&request).await.state, RequestState::Enforcing);
 }
 
 #[tokio::test]

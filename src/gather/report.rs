@@ -160,7 +160,7 @@ pub async fn explain(
         );
         return Err(Trouble::Schema(text));
     }
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let selection = Selection {
         placement: placement.clone(),
         tenants: TenantScope::AllExcept(Vec::new()),
@@ -221,7 +221,7 @@ pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> 
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let zone = world.config.schedule.time_zone;
     let mut days = Vec::new();
     let mut before: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
@@ -310,7 +310,7 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let known = ledger_facts(view, now).await?;
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let facts = reached(world, &readers, known, now).await?;
     let mut status = Status {
         due: 0,
