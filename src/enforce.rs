@@ -1,10 +1,12 @@
 //! Carries out a [`ReviewedPlan`]: order, leases, read-back, outcomes. It owns one run from claim to report.
 //! It has no choice left to make about records: which, why and how is in the plan.
 
+mod again;
 pub mod pace;
 mod recover;
 mod report;
 mod settle;
+mod shared;
 mod step;
 mod unit;
 mod verify;
@@ -17,14 +19,14 @@ use uuid::Uuid;
 
 use crate::audit;
 use crate::gather::{self, Readers};
-use crate::id::{PlacementId, PlanId, RunId, StepId, StoreId};
+use crate::id::{Category, PlacementId, PlanId, RunId, StepId, StoreId};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger, RunRow};
 use crate::plan::review::{Approvals, ReviewedPlan, review};
 use crate::plan::{Plan, Refusal, Step, plan};
+use crate::policy::Policy;
 use crate::stores::{self, Store};
 
-use crate::policy::Policy;
 pub use crate::gather::{Trouble, World};
 pub use report::{PlacementReport, RunReport, RunStatus};
 
@@ -57,11 +59,11 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// Tells somebody how far a run has come.
-pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 /// Stores that could not be asked, with the reason.
 type Silent = BTreeMap<StoreId, String>;
 
+/// Tells somebody how far a run has come.
+pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 /// One run: claim, recover, gather, plan, review, erase, verify, scrub, settle, publish.
 ///
@@ -102,19 +104,19 @@ pub async fn run_on(
         // Before anything is done that only the approval allows.
         ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
-    run.carry_out(&reviewed, None).await?;
+    run.carry_out(&reviewed.allowed().cloned().collect::<Vec<_>>()).await?;
     let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
     if !moved.is_empty() && run.stop.is_none() {
         let (again, silent) = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
         run.report_silent(&silent, &readers);
         ledger.extend_run(&run.row.run_id, again.plan(), world.clock.now()).await?;
-        run.carry_out(&again, Some((&moved, matches!(order, Order::Now { .. })))).await?;
+        let is_fixed = !matches!(order, Order::Now { .. });
+        let steps = again::replacements(&again, &moved, &run.drafts, is_fixed);
+        run.carry_out(&steps).await?;
+        run.wait_for_approval(&again, &moved, is_fixed).await?;
         if !run.moved.is_empty() {
             run.failures.push("something changed twice while the run was under way; run it again".to_owned());
         }
-    }
-    if matches!(order, Order::Approve(_)) {
-        ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
     run.scrub().await?;
     let refused = reviewed.refused();
@@ -156,7 +158,7 @@ async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Res
     Ok(())
 }
 
-/// Facts, plan and review for an order.
+/// Facts, plan and review for an order, and the stores that could not be asked.
 async fn read(
     world: &World,
     ledger: &dyn Ledger,
@@ -269,37 +271,51 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs the allowed steps of a plan; with `again`, only those that take the place of steps that moved, and, where
-    /// the order was a fixed plan, only where they are no larger.
-    async fn carry_out(
-        &mut self,
-        reviewed: &ReviewedPlan,
-        again: Option<(&[Step], bool)>,
-    ) -> Result<(), Trouble> {
-        let replaces = |step: &Step| {
-            again.is_none_or(|(moved, any_size)| {
-                moved.iter().any(|old| {
-                    old.placement == step.placement
-                        && old.reason == step.reason
-                        && old.request_id == step.request_id
-                        && (any_size || step.records <= old.records)
-                })
-            })
-        };
-        let is_new = |step: &&Step| self.drafts.iter().all(|draft| draft.step.step_id != step.step_id);
-        let allowed: Vec<&Step> = reviewed.allowed().filter(|step| replaces(step)).filter(is_new).collect();
-        for rows in allowed.iter().filter(|step| step.found_by.is_none()) {
+    fn doubt(&mut self, store: &StoreId, category: Category, message: String) {
+        let known = |refusal: &Refusal| refusal.code == "identity" && &refusal.store == store;
+        if !self.refusals.iter().any(known) {
+            let code = "identity".to_owned();
+            self.refusals.push(Refusal { code, category, store: store.clone(), message, approve: None });
+        }
+    }
+
+    /// Runs steps: the rows of each, with what they name.
+    async fn carry_out(&mut self, steps: &[Step]) -> Result<(), Trouble> {
+        for rows in steps.iter().filter(|step| step.found_by.is_none()) {
             if self.stop.is_some() {
                 return Ok(());
             }
-            let named: Vec<&Step> = allowed
-                .iter()
-                .filter(|step| step.found_by.as_ref() == Some(&rows.step_id))
-                .copied()
-                .collect();
+            let named: Vec<&Step> =
+                steps.iter().filter(|step| step.found_by.as_ref() == Some(&rows.step_id)).collect();
             self.run_unit(rows, &named).await?;
         }
         Ok(())
+    }
+
+    /// What would take the place of steps that moved but is over a limit by now waits as any other refused step.
+    async fn wait_for_approval(
+        &mut self,
+        again: &ReviewedPlan,
+        moved: &[Step],
+        is_fixed: bool,
+    ) -> Result<(), Trouble> {
+        let refused: BTreeSet<StepId> = again.refused().into_iter().collect();
+        let waiting: Vec<&Step> = again
+            .plan()
+            .steps
+            .iter()
+            .filter(|step| refused.contains(&step.step_id))
+            .filter(|step| moved.iter().any(|old| again::takes_place(step, old, is_fixed)))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let of_these = |refusal: &&Refusal| {
+            waiting.iter().any(|step| step.category == refusal.category && step.store == refusal.store)
+        };
+        self.refusals.extend(again.plan().refusals.iter().filter(of_these).cloned());
+        let ids: Vec<StepId> = waiting.iter().map(|step| step.step_id.clone()).collect();
+        Ok(self.ledger.store_refused(again.plan(), &ids, self.world.clock.now()).await?)
     }
 
     /// Opens a store for erasing, once, and makes sure that it is the one meant. `None` where it is refused or out of
@@ -344,6 +360,8 @@ impl<'a> Run<'a> {
             if identity.ledger_id.is_none() {
                 store.mark(&own, id).await?;
             }
+            self.ledger.record_mark(id, self.world.clock.now()).await?;
         }
+        Ok(())
     }
 }

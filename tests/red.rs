@@ -309,6 +309,42 @@ async fn a_store_that_falls_silent_while_it_is_counted_fails_the_run() {
 }
 
 #[tokio::test]
+async fn a_plan_file_never_erases_for_a_tenant_that_is_not_in_it() {
+    let center = Center::new(&[RECORDS]).await;
+    for tenant in ["t-1", "t-10"] {
+        center.call(tenant, "2025-12-01", "+651", "").await;
+    }
+    let ledger = center.ledger().await;
+    let ended = "2025-12-15T04:00:00Z";
+    ledger.terminate(&tenant_of("t-1"), at(ended), at(ended)).await.unwrap();
+    let plan = plan_at(&center.world(NOW), at(NOW)).await.unwrap();
+    assert_eq!(plan.steps.len(), 1);
+    // Both tenants moved since: t-1 is named by the plan, t-10 is not.
+    ledger.terminate(&tenant_of("t-10"), at(ended), at(NOW)).await.unwrap();
+    center.hold("t-1", Some("+659"), NOW).await;
+    let _report = center.order(NOW, Order::File(Box::new(plan))).await.unwrap();
+    assert_eq!(center.count("calls.db", "call_record WHERE tenant_id = 't-1'").await, 0);
+    assert_eq!(center.count("calls.db", "call_record WHERE tenant_id = 't-10'").await, 1);
+}
+
+#[tokio::test]
+async fn steps_that_take_the_place_of_one_are_together_no_larger_than_it() {
+    let center = Center::new(&[RECORDS]).await;
+    for tenant in ["t-1", "t-10", "t-1x"] {
+        center.call(tenant, "2025-01-01", "+651", "").await;
+    }
+    let plan = plan_at(&center.world(NOW), at(NOW)).await.unwrap();
+    assert_eq!(plan.steps.iter().map(|step| step.records).sum::<u64>(), 3);
+    // More came in with old times, and the step over all tenants falls apart in three.
+    for tenant in ["t-1", "t-10", "t-1x"] {
+        center.call(tenant, "2025-01-01", "+651", "").await;
+        center.hold(tenant, Some("+659"), NOW).await;
+    }
+    let _report = center.order(NOW, Order::File(Box::new(plan))).await.unwrap();
+    assert!(center.count("calls.db", "call_record").await >= 3);
+}
+
+#[tokio::test]
 async fn a_request_past_its_deadline_is_overdue_although_no_record_is_left() {
     let center = Center::new(&[RECORDS]).await;
     let ledger = center.ledger().await;
@@ -319,6 +355,104 @@ async fn a_request_past_its_deadline_is_overdue_although_no_record_is_left() {
     assert_eq!(status(&center.world("2026-02-13T04:00:00Z")).await.unwrap().overdue, 0);
     let late = status(&center.world("2026-02-14T04:00:00Z")).await.unwrap();
     assert_eq!((late.overdue, late.ok), (1, false));
+}
+
+/// What another process does while a run is under way: after its first batch, once.
+fn meanwhile<F>(center: &Center, act: F) -> impl Fn(retentiond::enforce::Progress) + Send + Sync + use<F>
+where
+    F: AsyncFnOnce(SqliteLedger) + Send + 'static,
+{
+    let (ledger, key) = (center.path("retentiond.db"), center.path("ledger.key"));
+    let act = std::sync::Mutex::new(Some(act));
+    move |_| {
+        let Some(act) = act.lock().unwrap().take() else { return };
+        let (ledger, key) = (ledger.clone(), key.clone());
+        let other = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { act(SqliteLedger::open(&ledger, &key).await.unwrap()).await });
+        });
+        other.join().unwrap();
+    }
+}
+
+async fn many_calls(center: &Center, calls: u32, named_from: u32) {
+    for call in named_from..=calls {
+        center.object(&format!("rec/t-1/{call}.wav"));
+    }
+    center
+        .sql(
+            "calls.db",
+            &format!(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {calls})
+                 INSERT INTO call_record SELECT i, 't-1', '2025-01-01 10:00:00', '+651',
+                   CASE WHEN i >= {named_from} THEN 'rec/t-1/' || i || '.wav' END FROM n"
+            ),
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn an_approval_is_in_the_log_before_what_it_allows_is_done() {
+    let center = Center::new(&[RECORDS]).await;
+    many_calls(&center, 2500, 2501).await;
+    let refused = center.enforce(NOW).await.unwrap();
+    assert_eq!(refused.status, RunStatus::Refused);
+    let id = refused.refusals[0].approve.clone().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let look = meanwhile(&center, async move |ledger: SqliteLedger| {
+        let entries = ledger.entries(0, 100).await.unwrap();
+        tell.send(entries.iter().any(|entry| entry.body.contains("\"plan-approved\""))).unwrap();
+    });
+    let report = run_once(&center.world(NOW), Order::Approve(id), &look).await.unwrap();
+    assert_eq!((report.status, report.totals.erased), (RunStatus::Done, 2500));
+    assert_eq!(told.recv(), Ok(true));
+}
+
+#[tokio::test]
+async fn rows_whose_recordings_moved_under_way_are_planned_again_with_them() {
+    let center = Center::new(&[RECORDS, RECORDINGS]).await;
+    many_calls(&center, 600, 1).await;
+    let act = meanwhile(&center, async |ledger: SqliteLedger| {
+        let hold = NewHold {
+            tenant: tenant_of("t-9"),
+            subjects: Vec::new(),
+            categories: Vec::new(),
+            authority: "a court".to_owned(),
+        };
+        ledger.place_hold(&hold, at(NOW)).await.unwrap();
+    });
+    let report = run_once(&center.world(NOW), Order::Now { at: at(NOW) }, &act).await.unwrap();
+    assert_eq!(report.status, RunStatus::Done, "{:?}", report.failures);
+    assert_eq!((report.totals.erased, report.totals.changed), (1200, 0));
+    assert_eq!(center.count("calls.db", "call_record").await, 0);
+    assert!(!center.has("rec/t-1/600.wav"));
+}
+
+#[tokio::test]
+async fn what_moved_under_way_and_is_over_a_limit_by_then_waits_for_approval_aloud() {
+    let center = Center::new(&[RECORDS, RECORDINGS]).await;
+    many_calls(&center, 600, 601).await;
+    let calls = center.path("calls.db");
+    let act = meanwhile(&center, async move |ledger: SqliteLedger| {
+        let hold = NewHold {
+            tenant: tenant_of("t-9"),
+            subjects: Vec::new(),
+            categories: Vec::new(),
+            authority: "a court".to_owned(),
+        };
+        ledger.place_hold(&hold, at(NOW)).await.unwrap();
+        let mut other = SqliteConnectOptions::new().filename(&calls).connect().await.unwrap();
+        let more = "WITH RECURSIVE n(i) AS (SELECT 1001 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+             INSERT INTO call_record SELECT i, 't-1', '2025-01-01 10:00:00', '+651', NULL FROM n";
+        sqlx::query(more).execute(&mut other).await.unwrap();
+        other.close().await.unwrap();
+    });
+    let report = run_once(&center.world(NOW), Order::Now { at: at(NOW) }, &act).await.unwrap();
+    assert_eq!(report.status, RunStatus::Refused);
+    assert_eq!(report.totals.erased, 500);
+    let id = report.refusals[0].approve.clone().unwrap();
+    let report = center.order(NOW, Order::Approve(id)).await.unwrap();
+    assert_eq!((report.status, report.totals.erased), (RunStatus::Done, 3100));
 }
 
 #[tokio::test]

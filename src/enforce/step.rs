@@ -60,6 +60,12 @@ impl Draft {
         self.step.method == Method::Zero && &self.step.placement == placement
     }
 
+    /// How many records of the step were dealt with, whatever came of them.
+    pub(super) fn handled(&self) -> u64 {
+        let total = self.total();
+        total.erased + total.already_absent + total.changed + total.failed
+    }
+
     /// All tenants together.
     pub(super) fn total(&self) -> Counts {
         let mut total = Counts::default();

@@ -44,6 +44,17 @@ impl Run<'_> {
     pub(super) async fn run_unit(&mut self, rows: &Step, named: &[&Step]) -> Result<(), Trouble> {
         let Some(line) = self.line(rows).await? else { return Ok(()) };
         let mut lines = Vec::new();
+        let moved = self.moved.len();
+        self.run_lines(rows, named).await?;
+        if self.moved.len() > moved {
+            self.moved.truncate(moved);
+            self.moved.push(rows.clone());
+            self.moved.extend(named.iter().copied().cloned());
+        }
+        Ok(())
+    }
+
+    async fn run_lines(&mut self, rows: &Step, named: &[&Step]) -> Result<(), Trouble> {
         for step in named {
             match self.line(step).await? {
                 Some(line) => lines.push(line),
