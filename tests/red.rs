@@ -345,6 +345,16 @@ async fn steps_that_take_the_place_of_one_are_together_no_larger_than_it() {
 }
 
 #[tokio::test]
+async fn a_scrub_that_no_policy_leads_to_any_more_is_an_alarm() {
+    let center = Center::new(&[RECORDS]).await;
+    let ledger = center.ledger().await;
+    ledger.owe_scrub(&PlacementId::new("renamed-since")).await.unwrap();
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(report.status, RunStatus::Failed);
+    assert!(report.failures.iter().any(|why| why.contains("renamed-since")), "{:?}", report.failures);
+}
+
+#[tokio::test]
 async fn a_request_past_its_deadline_is_overdue_although_no_record_is_left() {
     let center = Center::new(&[RECORDS]).await;
     let ledger = center.ledger().await;

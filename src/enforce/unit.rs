@@ -318,7 +318,12 @@ impl Run<'_> {
     /// Rebuilds what stores still keep of zeroed bytes, once per placement, and settles each step's level.
     pub(super) async fn scrub(&mut self) -> Result<(), Trouble> {
         for placement in self.ledger.scrubs_owed().await? {
-            let Some((_, known)) = self.world.policies.placement(&placement) else { continue };
+            let Some((_, known)) = self.world.policies.placement(&placement) else {
+                self.failures.push(format!(
+                    "placement `{placement}` is to be scrubbed, but no policy names it any more: put it back"
+                ));
+                continue;
+            };
             let id = known.store.clone();
             let store = match self.stores.get(&id) {
                 Some(store) => Arc::clone(store),
