@@ -309,6 +309,75 @@ async fn a_store_that_falls_silent_while_it_is_counted_fails_the_run() {
 }
 
 #[tokio::test]
+async fn a_record_that_two_places_name_is_not_erased_with_the_first_while_the_second_is_held() {
+    let again = RECORDINGS
+        .replace("\"recordings\"", "\"voicemail\"")
+        .replace("call-records", "more-records")
+        .replace("recording_key", "recording_key");
+    let more = RECORDS
+        .replace("call-records", "more-records")
+        .replace("\"calls\"", "\"more\"")
+        .replace("call_record", "more_record");
+    let center = Center::new(&[RECORDS, RECORDINGS, &more, &again]).await;
+    center.call("t-1", "2025-01-01", "+651", "rec/t-1/a.wav").await;
+    center.call("t-1", "2025-01-01", "+651", "rec/t-1/b.wav").await;
+    center
+        .sql(
+            "more.db",
+            "INSERT INTO more_record VALUES (1, 't-1', '2025-01-01 10:00:00', '+652', 'rec/t-1/a.wav')",
+        )
+        .await;
+    center.hold("t-1", Some("+652"), NOW).await;
+    let _report = center.enforce(NOW).await.unwrap();
+    assert!(!center.has("rec/t-1/b.wav"));
+    assert!(center.has("rec/t-1/a.wav"), "the hold keeps the row that names it");
+}
+
+#[tokio::test]
+async fn a_request_is_not_completed_while_a_row_of_others_keeps_its_recording() {
+    for (others, stays) in
+        [("('t-1', '2026-01-01 10:00:00', '+652'", true), ("('t-10', '2026-01-01 10:00:00', '+652'", true)]
+    {
+        let center = Center::new(&[RECORDS, RECORDINGS]).await;
+        center.call("t-1", "2026-01-01", "+651", "rec/t-1/a.wav").await;
+        center.call("t-1", "2026-01-01", "+651", "rec/t-1/b.wav").await;
+        let insert = "INSERT INTO call_record (tenant_id, started_at, caller, recording_key) VALUES";
+        center.sql("calls.db", &format!("{insert} {others}, 'rec/t-1/a.wav')")).await;
+        let request = center.request("t-1", Some("+651"), NOW).await;
+        let report = center.enforce(NOW).await.unwrap();
+        assert_eq!(center.has("rec/t-1/a.wav"), stays);
+        assert!(!center.has("rec/t-1/b.wav"));
+        assert_eq!(report.status, RunStatus::Failed, "{others}");
+        assert_eq!(center.show(&request).await.state, RequestState::Enforcing, "{others}");
+        // Once nobody else names it, it goes, and the row that led to it.
+        center.sql("calls.db", "DELETE FROM call_record WHERE caller = '+652'").await;
+        assert_eq!(center.enforce(NOW).await.unwrap().status, RunStatus::Done);
+        assert!(!center.has("rec/t-1/a.wav"));
+        assert_eq!(center.show(&request).await.state, RequestState::Completed);
+    }
+}
+
+#[tokio::test]
+async fn a_recording_that_rows_of_two_batches_name_goes_with_the_last_of_them() {
+    let center = Center::new(&[RECORDS, RECORDINGS]).await;
+    center.object("rec/t-1/a.wav");
+    center
+        .sql(
+            "calls.db",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)
+             INSERT INTO call_record SELECT i, 't-1', '2026-01-01 10:00:00', '+651',
+               CASE WHEN i IN (1, 900) THEN 'rec/t-1/a.wav' END FROM n",
+        )
+        .await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let report = center.enforce(NOW).await.unwrap();
+    assert_eq!(report.status, RunStatus::Done, "{:?}", report.failures);
+    assert!(!center.has("rec/t-1/a.wav"));
+    assert_eq!(center.count("calls.db", "call_record").await, 0);
+    assert_eq!(center.show(&request).await.state, RequestState::Completed);
+}
+
+#[tokio::test]
 async fn a_plan_file_never_erases_for_a_tenant_that_is_not_in_it() {
     let center = Center::new(&[RECORDS]).await;
     for tenant in ["t-1", "t-10"] {
@@ -342,6 +411,30 @@ async fn steps_that_take_the_place_of_one_are_together_no_larger_than_it() {
     }
     let _report = center.order(NOW, Order::File(Box::new(plan))).await.unwrap();
     assert!(center.count("calls.db", "call_record").await >= 3);
+}
+
+#[tokio::test]
+async fn recordings_named_since_the_plan_was_made_are_not_erased_by_it() {
+    let center = Center::new(&[RECORDS, RECORDINGS]).await;
+    center.call("t-1", "2025-01-01", "+651", "rec/t-1/a.wav").await;
+    for _ in 0..3 {
+        center.call("t-1", "2025-01-01", "+651", "").await;
+    }
+    let plan = plan_at(&center.world(NOW), at(NOW)).await.unwrap();
+    for key in ["rec/t-1/b.wav", "rec/t-1/c.wav"] {
+        center.object(key);
+    }
+    center
+        .sql(
+            "calls.db",
+            "UPDATE call_record SET recording_key = 'rec/t-1/b.wav' WHERE id = 2;
+             UPDATE call_record SET recording_key = 'rec/t-1/c.wav' WHERE id = 3",
+        )
+        .await;
+    let report = center.order(NOW, Order::File(Box::new(plan))).await.unwrap();
+    let left = ["a", "b", "c"].iter().filter(|name| center.has(&format!("rec/t-1/{name}.wav"))).count();
+    assert_eq!(left, 2, "{report:?}");
+    assert_eq!(center.count("calls.db", "call_record").await, 2, "rows stay with what they name");
 }
 
 #[tokio::test]
