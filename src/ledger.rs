@@ -2,7 +2,8 @@
 //! It owns the trait [`Ledger`] and its row types; `sqlite` is the embedded default. It makes no policy decision.
 
 mod entry;
-mod rows;
+mod error;
+pub mod rows;
 mod seal;
 mod shown;
 pub mod sqlite;
@@ -19,35 +20,8 @@ use crate::id::{
 };
 use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
+pub use error::LedgerError;
 pub use rows::*;
-
-/// What went wrong in the ledger.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// It cannot be reached, opened, read or written.
-    #[error("failed to {operation} in the ledger: {message}")]
-    Unreachable {
-        /// What was being done, as a verb.
-        operation: &'static str,
-        /// A lower-case fragment.
-        message: String,
-    },
-    /// There is no such row (exit 2).
-    #[error("there is no {what} `{id}`")]
-    Unknown {
-        /// `request`, `hold`, `entitlement`, `plan`, `tenant`.
-        what: &'static str,
-        /// The id asked for.
-        id: String,
-    },
-    /// The row is not in a state that allows it (exit 2).
-    #[error("{0}")]
-    State(String),
-    /// The ledger and what it should agree with do not agree: it is empty or older than the audit log, its key does
-    /// not fit (exit 3).
-    #[error("{0}")]
-    Doubt(String),
-}
 
 /// The operational database. Each method says what is true once it returns. Every method that changes something
 /// writes the audit entry of that fact in the same transaction. Safe with several processes at once.

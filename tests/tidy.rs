@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: [(&str, u32); 21] = [
     ("audit::checkpoint", 30),
     ("config::read", 58),
+    ("ledger::rows", 25),
     ("audit::merkle", 30),
-    ("config::read", 58),
     ("evidence", 30),
     ("id", 0),
     ("policy", 10),

@@ -62,7 +62,7 @@ pub(super) struct Failure {
     hint: Option<String>,
     /// Printed before the message: the picture of each fault in the files.
     detail: String,
-    problems: Option<Value>,
+    problems: Option<Box<Value>>,
 }
 
 impl Failure {
@@ -133,7 +133,7 @@ impl Failure {
     pub(super) fn faults(mut self, picture: String, problems: Value) -> Self {
         self.code = "invalid";
         self.detail = picture;
-        self.problems = Some(problems);
+        self.problems = Some(Box::new(problems));
         self
     }
 
@@ -146,7 +146,7 @@ impl Failure {
     fn json(&self) -> Value {
         let mut error = json!({"code": self.code, "message": self.message, "hint": self.hint});
         if let (Some(problems), Some(fields)) = (&self.problems, error.as_object_mut()) {
-            fields.insert("problems".to_owned(), problems.clone());
+            fields.insert("problems".to_owned(), Value::clone(problems));
         }
         json!({"error": error})
     }
