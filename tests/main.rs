@@ -15,6 +15,7 @@ mod cli;
 mod conformance;
 mod crash;
 mod harness;
+mod red;
 mod ledger;
 mod scenarios;
 mod sqlite_store;
