@@ -87,7 +87,7 @@ pub fn plan(policies: &Policies, facts: &Facts, now: DateTime<Utc>) -> Result<Pl
                     steps.push(step);
                 }
             }
-            Disposition::Retain => kept.extend(kept_of(group, survey)),
+            Disposition::Retain => kept_of(group, survey).into_iter().for_each(|more| keep(&mut kept, more)),
         }
     }
     steps.sort_by_key(|step| (step.category.clone(), step.found_by.is_none()));
@@ -178,7 +178,7 @@ fn groups_of<'a>(
     }
     let rest = TenantScope::AllExcept(special);
     groups.extend(frame.of_age(&rest, None, &[]));
-    groups.push(frame.group(&TenantScope::Nameless, any(), &[], Reason::Parked, None));
+    groups.extend(frame.of_nobody());
     groups
 }
 
@@ -323,13 +323,34 @@ impl<'a> Frame<'a> {
     ) -> Vec<Group<'a>> {
         let Some(rule) = self.policy.rule(Trigger::Age) else { return Vec::new() };
         let (Some(period), Some(_)) = (rule.period, self.rows.event_time.as_ref()) else { return Vec::new() };
-        let over_age = due::due_set(self.now, period, self.policy.time_zone);
-        let within = Scope { subjects: None, times: Times::Within(over_age) };
+        let (within, parked) = self.over_age(period);
         let reason = if entitlement.is_some() { Reason::Entitlement } else { Reason::Age };
         let mut group = self.group(tenants, within, taken, reason, Some(rule));
         group.until = entitlement.and_then(|e| e.until);
-        let parked = Scope { subjects: None, times: Times::Unusable };
         vec![group, self.group(tenants, parked, taken, Reason::Parked, Some(rule))]
+    }
+
+    /// Records that name no tenant. Nobody can say which rule would take them, so under an age rule they are parked
+    /// from the day on which they would be over age, which an index on the event time finds without reading what is
+    /// kept; without one there is no such day, and all of them are.
+    fn of_nobody(&self) -> Vec<Group<'a>> {
+        let nobody = |scope| self.group(&TenantScope::Nameless, scope, &[], Reason::Parked, None);
+        let period = self.policy.rule(Trigger::Age).and_then(|rule| rule.period);
+        match (period, self.rows.event_time.as_ref()) {
+            (Some(period), Some(_)) => {
+                let (within, parked) = self.over_age(period);
+                vec![nobody(within), nobody(parked)]
+            }
+            (Some(_) | None, _) => vec![nobody(any())],
+        }
+    }
+
+    /// Usable times that are over age now, and the others that have to be parked by now.
+    fn over_age(&self, period: Period) -> (Scope, Scope) {
+        let over_age = due::due_set(self.now, period, self.policy.time_zone);
+        let until = over_age.iter().map(|interval| interval.to).max().unwrap_or(due::FAR_PAST);
+        let of = |times| Scope { subjects: None, times };
+        (of(Times::Within(over_age)), of(Times::UnusableBefore(until)))
     }
 
     /// Takes out of a group what holds keep: all of it, or the records of the subjects named.
@@ -475,6 +496,19 @@ fn kept_of(group: &Group<'_>, survey: &Survey) -> Vec<Kept> {
         .chain([kept(None, &nameless)])
         .filter(|group| group.records > 0)
         .collect()
+}
+
+/// Adds a group to what is kept. Records of nobody in one placement are one group, whatever their times.
+fn keep(kept: &mut Vec<Kept>, more: Kept) {
+    let same = |other: &&mut Kept| {
+        more.tenant.is_none()
+            && other.tenant.is_none()
+            && (&other.category, &other.placement) == (&more.category, &more.placement)
+    };
+    match kept.iter_mut().find(same) {
+        Some(other) => other.records += more.records,
+        None => kept.push(more),
+    }
 }
 
 fn totals_of(steps: &[Step], kept: &[Kept]) -> Totals {

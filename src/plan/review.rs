@@ -276,7 +276,7 @@ fn prove_requested(
     }
     let covered = |scope: &Scope| match scope.times {
         Times::UpTo(until) => until <= request.received_at,
-        Times::Any | Times::Within(_) | Times::Unusable => false,
+        Times::Any | Times::Within(_) | Times::Unusable | Times::UnusableBefore(_) => false,
     };
     let scope = step
         .selection
@@ -350,7 +350,7 @@ fn prove_over_age(
         .iter()
         .find_map(|scope| match &scope.times {
             Times::Within(intervals) => Some(intervals),
-            Times::Any | Times::UpTo(_) | Times::Unusable => None,
+            Times::Any | Times::UpTo(_) | Times::Unusable | Times::UnusableBefore(_) => None,
         })
         .ok_or("no event times are named")?;
     match calendar::first_early(intervals, period, policy.time_zone, at) {
