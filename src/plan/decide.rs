@@ -1,17 +1,18 @@
 //! The order of precedence: hold > request > termination > entitlement > age, decided once for whole groups of
 //! records. It owns which group a record falls into; the calendar is `due`'s, the counting is the stores'.
 
+mod shown;
+
 use chrono::{DateTime, Utc};
 
+use self::shown::{keep, kept_of, step_of, totals_of};
 use super::due;
 use super::{
-    Disposition, Kept, NamedSubject, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef,
-    TenantScope, Times, Totals,
+    Disposition, Interval, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef, TenantScope,
+    Times,
 };
-use crate::facts::{
-    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope, Survey, Tally,
-};
-use crate::id::{Category, HoldId, PlacementId, PlanId, RequestId, StepId, SubjectKey, TenantId};
+use crate::facts::{ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope};
+use crate::id::{Category, HoldId, PlacementId, PlanId, SubjectKey, TenantId};
 use crate::policy::{Period, Placement, Policies, Policy, Records, Rule, Trigger};
 
 /// Records of one placement that share one fate, before they are counted. Two groups never cover the same record.
@@ -41,12 +42,15 @@ pub struct Group<'a> {
     pub hold_id: Option<HoldId>,
 }
 
-/// Why no plan could be made. Both are bugs of the caller, and nothing is planned.
+/// Why no plan could be made. Both are bugs of who counted, and nothing is planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A group was not counted. Missing never means zero.
     #[error("the records of placement `{0}` were not counted")]
     NotSurveyed(PlacementId),
+    /// Records were counted as over age without the event times that make them so.
+    #[error("records of placement `{0}` were counted as over age, but not their event times")]
+    Undated(PlacementId),
 }
 
 /// Every group of every placement that can be asked, in the order in which steps are carried out: records that rows
@@ -54,12 +58,14 @@ pub enum PlanError {
 pub fn groups<'a>(policies: &'a Policies, facts: &'a Facts, now: DateTime<Utc>) -> Vec<Group<'a>> {
     let mut all = Vec::new();
     for policy in policies {
+        // Once for all tenants and placements: it is the costliest part of deciding.
+        let over_age = over_age(policy, now);
         for placement in &policy.placements {
             let Some((rows, _)) = rows_of(policy, placement) else { continue };
             if is_unreachable(policy, rows, facts) {
                 continue;
             }
-            all.extend(groups_of(policy, placement, &facts.ledger, now));
+            all.extend(groups_of(policy, placement, &facts.ledger, &over_age, now));
         }
     }
     all.sort_by_key(|group| (group.policy.category.clone(), group.column.is_none()));
@@ -69,7 +75,7 @@ pub fn groups<'a>(policies: &'a Policies, facts: &'a Facts, now: DateTime<Utc>) 
 /// Turns groups and their counts into a plan. The same input gives the same bytes.
 ///
 /// # Errors
-/// Where a group was not surveyed.
+/// Where a group was not surveyed, or counted without the times that it must have.
 pub fn plan(policies: &Policies, facts: &Facts, now: DateTime<Utc>) -> Result<Plan, PlanError> {
     let mut steps: Vec<Step> = Vec::new();
     let mut kept = Vec::new();
@@ -83,9 +89,7 @@ pub fn plan(policies: &Policies, facts: &Facts, now: DateTime<Utc>) -> Result<Pl
             .ok_or_else(|| PlanError::NotSurveyed(group.placement.name.clone()))?;
         match group.reason.disposition() {
             Disposition::Erase => {
-                if let Some(step) = step_of(group, survey, facts, &steps) {
-                    steps.push(step);
-                }
+                steps.extend(step_of(group, survey, facts, &steps)?);
             }
             Disposition::Retain => kept_of(group, survey).into_iter().for_each(|more| keep(&mut kept, more)),
         }
@@ -160,14 +164,20 @@ fn is_unreachable(policy: &Policy, rows: &Placement, facts: &Facts) -> bool {
         || named_by(policy, &rows.name).iter().any(|(named, _)| facts.unreachable.contains_key(&named.store))
 }
 
+fn over_age(policy: &Policy, now: DateTime<Utc>) -> Vec<Interval> {
+    let period = policy.rule(Trigger::Age).and_then(|rule| rule.period);
+    period.map_or(Vec::new(), |period| due::due_set(now, period, policy.time_zone))
+}
+
 fn groups_of<'a>(
     policy: &'a Policy,
     placement: &'a Placement,
     ledger: &'a LedgerFacts,
+    over_age: &[Interval],
     now: DateTime<Utc>,
 ) -> Vec<Group<'a>> {
     let Some((rows, column)) = rows_of(policy, placement) else { return Vec::new() };
-    let frame = Frame { policy, placement, rows, column, now };
+    let frame = Frame { policy, placement, rows, column, over_age, now };
     let special = special_tenants(&policy.category, ledger, now);
     let mut groups = Vec::new();
     for tenant in &special {
@@ -233,15 +243,16 @@ fn any() -> Scope {
 }
 
 /// One placement at one instant: what all its groups have in common.
-struct Frame<'a> {
+struct Frame<'a, 'i> {
     policy: &'a Policy,
     placement: &'a Placement,
     rows: &'a Placement,
     column: Option<&'a str>,
+    over_age: &'i [Interval],
     now: DateTime<Utc>,
 }
 
-impl<'a> Frame<'a> {
+impl<'a> Frame<'a, '_> {
     fn group(
         &self,
         tenants: &TenantScope,
@@ -304,12 +315,15 @@ impl<'a> Frame<'a> {
             groups.push(group);
             return groups;
         }
-        let entitlement = ledger.entitlements.iter().find(|e| {
+        let running = ledger.entitlements.iter().filter(|e| {
             &e.tenant == tenant
                 && names(&e.categories, &self.policy.category)
                 && runs(e, self.now)
                 && self.policy.rule(Trigger::Age).and_then(|rule| rule.entitlement.as_ref()) == Some(&e.name)
         });
+        // Of several the one that runs longest says until when; none is longer than one without an end.
+        let entitlement =
+            running.max_by_key(|e| (e.until.is_none(), e.until, std::cmp::Reverse(&e.entitlement_id)));
         groups.extend(self.of_age(&one, entitlement, &taken));
         groups
     }
@@ -322,8 +336,10 @@ impl<'a> Frame<'a> {
         taken: &[Scope],
     ) -> Vec<Group<'a>> {
         let Some(rule) = self.policy.rule(Trigger::Age) else { return Vec::new() };
-        let (Some(period), Some(_)) = (rule.period, self.rows.event_time.as_ref()) else { return Vec::new() };
-        let (within, parked) = self.over_age(period);
+        if rule.period.is_none() || self.rows.event_time.is_none() {
+            return Vec::new();
+        }
+        let (within, parked) = self.by_age();
         let reason = if entitlement.is_some() { Reason::Entitlement } else { Reason::Age };
         let mut group = self.group(tenants, within, taken, reason, Some(rule));
         group.until = entitlement.and_then(|e| e.until);
@@ -335,22 +351,19 @@ impl<'a> Frame<'a> {
     /// kept; without one there is no such day, and all of them are.
     fn of_nobody(&self) -> Vec<Group<'a>> {
         let nobody = |scope| self.group(&TenantScope::Nameless, scope, &[], Reason::Parked, None);
-        let period = self.policy.rule(Trigger::Age).and_then(|rule| rule.period);
-        match (period, self.rows.event_time.as_ref()) {
-            (Some(period), Some(_)) => {
-                let (within, parked) = self.over_age(period);
-                vec![nobody(within), nobody(parked)]
-            }
-            (Some(_) | None, _) => vec![nobody(any())],
+        let has_age = self.policy.rule(Trigger::Age).is_some_and(|rule| rule.period.is_some());
+        if !has_age || self.rows.event_time.is_none() {
+            return vec![nobody(any())];
         }
+        let (within, parked) = self.by_age();
+        vec![nobody(within), nobody(parked)]
     }
 
     /// Usable times that are over age now, and the others that have to be parked by now.
-    fn over_age(&self, period: Period) -> (Scope, Scope) {
-        let over_age = due::due_set(self.now, period, self.policy.time_zone);
-        let until = over_age.iter().map(|interval| interval.to).max().unwrap_or(due::FAR_PAST);
+    fn by_age(&self) -> (Scope, Scope) {
+        let until = self.over_age.iter().map(|interval| interval.to).max().unwrap_or(due::FAR_PAST);
         let of = |times| Scope { subjects: None, times };
-        (of(Times::Within(over_age)), of(Times::UnusableBefore(until)))
+        (of(Times::Within(self.over_age.to_vec())), of(Times::UnusableBefore(until)))
     }
 
     /// Takes out of a group what holds keep: all of it, or the records of the subjects named.
@@ -410,117 +423,4 @@ impl<'a> Frame<'a> {
         known.dedup();
         if known.is_empty() { None } else { Some(known) }
     }
-}
-
-fn step_of(group: &Group<'_>, survey: &Survey, facts: &Facts, steps: &[Step]) -> Option<Step> {
-    let rule = group.rule?;
-    let tally = survey.total();
-    if tally.records == 0 {
-        return None;
-    }
-    let zone = group.policy.time_zone;
-    let due_since = match (group.reason, group.start, rule.period) {
-        (Reason::Age, _, Some(period)) => due::due_at(tally.oldest?, period, zone),
-        (Reason::Termination, _, _) => group.until?,
-        (_, start, _) => start?,
-    };
-    let start = if group.reason == Reason::Age { due_since } else { group.start? };
-    let tenant = group.selection.tenant().cloned();
-    let found_by = match group.column {
-        None => None,
-        // The rows are selected alike but for the placement; a row that names something exists, so they have a step.
-        Some(_) => {
-            let of_rows = Selection { placement: group.rows.name.clone(), ..group.selection.clone() };
-            Some(steps.iter().find(|step| step.selection == of_rows)?.step_id.clone())
-        }
-    };
-    let mut step = Step {
-        step_id: StepId::new(""),
-        placement: group.placement.name.clone(),
-        store: group.placement.store.clone(),
-        category: group.policy.category.clone(),
-        reason: group.reason,
-        clause: rule.clause.clone(),
-        method: rule.method,
-        level: rule.level.unwrap_or(rule.method.level()).max(rule.method.level()),
-        records: tally.records,
-        oldest: tally.oldest,
-        newest: tally.newest,
-        due_since,
-        deadline: deadline_of(group.policy, rule, start),
-        request_id: group.request.map(|request| request.request_id.clone()),
-        subject: group.request.and_then(single_subject),
-        found_by,
-        selection: group.selection.clone(),
-        generation: facts.ledger.generation_of(tenant.as_ref()),
-        policy_digest: group.policy.digest.clone(),
-        tenant,
-    };
-    step.step_id = step.expected_id();
-    Some(step)
-}
-
-fn single_subject(request: &OpenRequest) -> Option<NamedSubject> {
-    match &request.scope {
-        RequestScope::Subjects(keys) if keys.len() == 1 => keys
-            .first()
-            .map(|key| NamedSubject { kind: key.kind().to_owned(), fingerprint: key.fingerprint().clone() }),
-        RequestScope::Subjects(_) | RequestScope::Everything | RequestScope::Categories(_) => None,
-    }
-}
-
-fn kept_of(group: &Group<'_>, survey: &Survey) -> Vec<Kept> {
-    let clause = match group.reason {
-        Reason::Grace | Reason::Entitlement => group.rule.map(|rule| rule.clause.clone()),
-        Reason::Hold | Reason::Parked | Reason::Request | Reason::Termination | Reason::Age => None,
-    };
-    let kept = |tenant: Option<&TenantId>, tally: &Tally| Kept {
-        placement: group.placement.name.clone(),
-        store: group.placement.store.clone(),
-        category: group.policy.category.clone(),
-        tenant: tenant.cloned(),
-        reason: group.reason,
-        records: tally.records,
-        oldest: tally.oldest,
-        newest: tally.newest,
-        until: group.until,
-        clause: clause.clone(),
-        hold_id: group.hold_id.clone(),
-        request_id: group.request.map(|request: &OpenRequest| -> RequestId { request.request_id.clone() }),
-    };
-    let nameless = Tally { records: survey.nameless, ..Tally::default() };
-    survey
-        .tenants
-        .iter()
-        .map(|(tenant, tally)| kept(Some(tenant), tally))
-        .chain([kept(None, &nameless)])
-        .filter(|group| group.records > 0)
-        .collect()
-}
-
-/// Adds a group to what is kept. Records of nobody in one placement are one group, whatever their times.
-fn keep(kept: &mut Vec<Kept>, more: Kept) {
-    let same = |other: &&mut Kept| {
-        more.tenant.is_none()
-            && other.tenant.is_none()
-            && (&other.category, &other.placement) == (&more.category, &more.placement)
-    };
-    match kept.iter_mut().find(same) {
-        Some(other) => other.records += more.records,
-        None => kept.push(more),
-    }
-}
-
-fn totals_of(steps: &[Step], kept: &[Kept]) -> Totals {
-    let mut totals = Totals { erase: steps.iter().map(|step| step.records).sum(), ..Totals::default() };
-    for group in kept {
-        match group.reason {
-            Reason::Hold => totals.held += group.records,
-            Reason::Entitlement => totals.entitled += group.records,
-            Reason::Grace => totals.grace += group.records,
-            Reason::Parked => totals.parked += group.records,
-            Reason::Request | Reason::Termination | Reason::Age => {}
-        }
-    }
-    totals
 }

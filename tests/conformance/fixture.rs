@@ -268,7 +268,7 @@ pub(crate) fn records(shape: Shape) -> Vec<Record> {
                 when,
                 at: match when {
                     When::At(at) if !is_parked => Some(at),
-                    _ => None,
+                    When::At(_) | When::Null | When::Zero | When::Unreadable | When::NoSuchDay => None,
                 },
                 caller,
                 callee,
