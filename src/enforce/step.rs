@@ -136,7 +136,7 @@ fn scope_of(step: &Step) -> ErasedScope {
             .filter_map(|scope| match &scope.times {
                 Times::UpTo(until) => Some(*until),
                 Times::Within(intervals) => intervals.iter().map(|interval| interval.to).max(),
-                Times::Any | Times::Unusable => None,
+                Times::Any | Times::Unusable | Times::UnusableBefore(_) => None,
             })
             .min(),
     }
