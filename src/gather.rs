@@ -2,11 +2,11 @@
 //! It owns the questions that are put to the stores; it holds [`Reader`]s only and decides nothing.
 
 mod calendar;
-pub(crate) mod identity;
+mod identity;
 mod report;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -29,6 +29,8 @@ pub use report::{
 };
 pub use trouble::Trouble;
 
+pub(crate) use identity::stranger;
+
 /// What a command works with: configuration, policies and a clock.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -44,7 +46,7 @@ pub struct World {
 pub struct Readers {
     readers: BTreeMap<StoreId, Arc<dyn Reader>>,
     unreachable: BTreeMap<StoreId, String>,
-    strangers: BTreeMap<StoreId, String>,
+    doubted: BTreeMap<StoreId, String>,
 }
 
 impl Readers {
@@ -68,12 +70,7 @@ impl Readers {
                 Err(error) => silence(error, &mut unreachable)?,
             }
         }
-        Ok(Self { readers, unreachable, strangers: BTreeMap::new() })
-    }
-
-    /// Stores that could not be reached, with the reason.
-    pub fn silent(&self) -> impl Iterator<Item = (&StoreId, &String)> {
-        self.unreachable.iter()
+        Ok(Self { readers, unreachable, doubted: BTreeMap::new() })
     }
 
     /// A store's reader.
@@ -81,25 +78,21 @@ impl Readers {
     /// # Errors
     /// Where the store could not be opened.
     pub fn get(&self, id: &StoreId) -> Result<&Arc<dyn Reader>, Trouble> {
-        self.readers.get(id).ok_or_else(|| match self.strangers.get(id) {
-            Some(why) => Trouble::Doubt(why.clone()),
-            None => Trouble::unreachable(id, self.unreachable.get(id)),
-        })
+        self.readers.get(id).ok_or_else(|| Trouble::unreachable(id, self.unreachable.get(id)))
     }
 }
 
-/// A store that cannot be reached is left out and reported; whatever else is wrong ends the command.
+/// A store that cannot be reached, or refuses, is left out and reported: one store never stops the others. Whatever
+/// else is wrong ends the command.
 fn silence(error: StoreError, unreachable: &mut BTreeMap<StoreId, String>) -> Result<(), Trouble> {
     match error.kind {
-        ErrorKind::Unreachable => {
+        ErrorKind::Unreachable | ErrorKind::Refused => {
             unreachable.insert(error.store.clone(), error.to_string());
             Ok(())
         }
-        ErrorKind::Schema
-        | ErrorKind::Identity
-        | ErrorKind::Refused
-        | ErrorKind::Ambiguous
-        | ErrorKind::Unresolved => Err(Trouble::from(error)),
+        ErrorKind::Schema | ErrorKind::Identity | ErrorKind::Ambiguous | ErrorKind::Unresolved => {
+            Err(Trouble::from(error))
+        }
     }
 }
 
@@ -115,14 +108,6 @@ pub async fn ledger_view(world: &World) -> Result<Option<SqliteLedger>, Trouble>
         Some(why) => Err(Trouble::Doubt(why)),
         None => Ok(ledger),
     }
-}
-
-/// The stores, opened for looking, each of them the one meant.
-async fn sure(world: &World, ledger: Option<&dyn Ledger>) -> Result<Readers, Trouble> {
-    let mut readers = Readers::open(world).await?;
-    readers.identify(ledger).await?;
-    readers.refuse_strangers()?;
-    Ok(readers)
 }
 
 /// The ledger's part of the facts. An entitlement that is over now does not count, whatever instant is planned.
@@ -147,9 +132,8 @@ pub async fn facts(
     ledger: LedgerFacts,
     at: DateTime<Utc>,
 ) -> Result<Facts, Trouble> {
-    let silent = readers.unreachable.iter().chain(&readers.strangers);
-    let unreachable = silent.map(|(id, why)| (id.clone(), why.clone())).collect();
-    let mut facts = Facts { ledger, unreachable, ..Facts::default() };
+    let mut facts = Facts { ledger, unreachable: readers.unreachable.clone(), ..Facts::default() };
+    facts.unreachable.extend(readers.doubted.clone());
     for (id, reader) in &readers.readers {
         facts.capabilities.insert(id.clone(), reader.capability());
     }
@@ -193,11 +177,15 @@ async fn survey(
 ) -> Result<bool, Trouble> {
     let now = world.clock.now();
     let mut surveys: BTreeMap<String, Survey> = std::mem::take(&mut facts.surveys);
-    let mut surveyed = std::mem::take(&mut facts.surveyed);
+    let mut surveyed = BTreeSet::new();
     let mut unreachable = facts.unreachable.clone();
     for group in groups(&world.policies, facts, at) {
         let digest = group.selection.digest();
-        if surveys.contains_key(&digest) || unreachable.contains_key(&group.rows.store) {
+        if unreachable.contains_key(&group.rows.store) {
+            continue;
+        }
+        if surveys.contains_key(&digest) {
+            surveyed.insert(group.placement.name.clone());
             continue;
         }
         let query = query_of(&world.policies, &facts.ledger, &group.selection, now)?;
@@ -315,7 +303,7 @@ pub(crate) fn caps(world: &World) -> Caps {
 pub async fn plan_at(world: &World, at: DateTime<Utc>) -> Result<Plan, Trouble> {
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
-    let readers = sure(world, view).await?;
+    let readers = Readers::proven(world, view).await?;
     let ledger = ledger_facts(view, world.clock.now()).await?;
     let facts = facts(world, &readers, ledger, at).await?;
     if let Some((id, why)) = facts.unreachable.first_key_value() {

@@ -31,11 +31,6 @@ fn center() -> World {
     world
 }
 
-/// Rows and files, as they are.
-fn state(world: &World) -> Vec<String> {
-    world.others("")
-}
-
 /// What must be left of [`center`].
 fn is_done(world: &World) {
     assert_eq!(world.calls("t-1"), [13, 15], "the request took three");
@@ -76,17 +71,20 @@ fn dies_everywhere(dies: Dies, deaths: u32) {
     let mut died = 0;
     for at in 1..WRITES_MAX {
         let world = template.copy();
-        let mut ended = None;
-        for _ in 0..deaths {
-            ended = ended.or_else(|| run_to_death(&world, &order, at, dies));
+        let ended = run_to_death(&world, &order, at, dies);
+        for _ in 1..deaths {
+            // What is left is less, so this one may come to its end.
+            drop(run_to_death(&world, &order, at, dies));
         }
         let report = finish(&world);
         assert_eq!(report.status, RunStatus::Done, "after dying {dies:?} write {at}: {report:#?}");
         is_done(&world);
-        let before = state(&world);
-        let again = finish(&world);
-        assert_eq!((again.status, again.totals.erased), (RunStatus::Done, 0), "after dying {dies:?} write {at}");
-        assert_eq!(state(&world), before);
+        if at % 8 == 0 {
+            let before = world.others("");
+            let again = finish(&world);
+            assert_eq!((again.status, again.totals.erased), (RunStatus::Done, 0), "after dying {dies:?} write {at}");
+            assert_eq!(world.others(""), before);
+        }
         if let Some(ended) = ended {
             assert_eq!(ended.expect("an undisturbed run").status, RunStatus::Done);
             assert!(died > 20, "it never died in the middle");

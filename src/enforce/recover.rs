@@ -8,50 +8,61 @@ use crate::gather::{self, Readers, Trouble, World};
 use crate::id::{RunId, StepId};
 use crate::ledger::{Ledger, OpenIntent};
 use crate::plan::CountsByTenant;
-use crate::policy::Method;
-use crate::stores::{Batch, ErrorKind, StillThere};
+use crate::policy::{Level, Method};
+use crate::stores::{Batch, StillThere};
 
 /// Closes what earlier runs left open. The caller holds the run's place, so whatever is open belongs to the dead.
-/// What lies in a store that is out of reach stays open for the next run, and keeps no other store from its work.
-pub(super) async fn recover(world: &World, ledger: &dyn Ledger, readers: &Readers) -> Result<(), Trouble> {
-    let mut waiting: BTreeSet<(RunId, StepId)> = BTreeSet::new();
+/// Answers what stays open since its store cannot be asked now: the next run asks again, the others go on.
+pub(super) async fn recover(
+    world: &World,
+    ledger: &dyn Ledger,
+    readers: &Readers,
+) -> Result<Vec<String>, Trouble> {
+    let mut unknown = Vec::new();
+    let mut still_open: BTreeSet<(RunId, StepId)> = BTreeSet::new();
     for intent in ledger.open_intents().await? {
-        match ask(world, ledger, readers, &intent).await? {
-            Some(counts) => ledger.finish_batch(intent.number, &counts, world.clock.now()).await?,
-            None => {
-                waiting.insert((intent.run_id, intent.step_id));
+        match ask(world, ledger, readers, &intent).await {
+            Ok(counts) => ledger.finish_batch(intent.number, &counts, world.clock.now()).await?,
+            Err(trouble) => {
+                unknown.push(format!(
+                    "a batch of run `{}` in placement `{}` is still without outcome: {trouble}",
+                    intent.run_id, intent.placement
+                ));
+                still_open.insert((intent.run_id, intent.step_id));
             }
         }
     }
     let owed: BTreeSet<_> = ledger.scrubs_owed().await?.into_iter().collect();
     for (run, step_id, counts) in ledger.unsettled().await? {
-        if waiting.contains(&(run.clone(), step_id.clone())) {
+        if still_open.contains(&(run.clone(), step_id.clone())) {
             continue;
         }
         let step = ledger.step_of_run(&run, &step_id).await?;
-        let Some((_, placement)) = world.policies.placement(&step.placement) else { continue };
-        let mut draft = Draft::new(&step, placement, world.clock.now());
+        let accepted =
+            world.policies.placement(&step.placement).and_then(|(_, placement)| placement.accept_level);
+        let mut draft = Draft::new(&step, accepted, world.clock.now());
         draft.take(&counts, world.clock.now());
-        // The level of a step that died before its scrub is the lowest; the scrub is still owed and comes later.
+        // The level of a step that died before its scrub is the lowest; the scrub is still owed and comes later. One
+        // that was paid reached what the operator accepts, and nobody knows whether it reached more.
         let reached = if step.method == Method::Zero && owed.contains(&step.placement) {
-            crate::policy::Level::Deleted
+            Level::Deleted
         } else {
-            step.method.level()
+            accepted.map_or(step.method.level(), |accepted| accepted.min(step.method.level()))
         };
         draft.level = reached;
         draft.fail("the run was interrupted before this step was settled");
         ledger.record_outcome(&draft.outcome(&run), world.clock.now()).await?;
     }
-    Ok(())
+    Ok(unknown)
 }
 
-/// Asks the store what is left of a batch whose outcome nobody wrote down. `None` where it cannot be asked now.
+/// Asks the store what is left of a batch whose outcome nobody wrote down.
 async fn ask(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
     intent: &OpenIntent,
-) -> Result<Option<CountsByTenant>, Trouble> {
+) -> Result<CountsByTenant, Trouble> {
     let step = ledger.step_of_run(&intent.run_id, &intent.step_id).await?;
     let batch: Batch = serde_json::from_str(&intent.batch)
         .map_err(|_| Trouble::Doubt(format!("an intent of run `{}` cannot be read", intent.run_id)))?;
@@ -60,14 +71,10 @@ async fn ask(
         Ok(query) => query,
         // Its request or hold has ended, or its placement left the policies: nobody can ask any more, so nothing is
         // claimed for this batch. What is still due is planned anew.
-        Err(_) => return Ok(Some(CountsByTenant::new())),
+        Err(_) => return Ok(CountsByTenant::new()),
     };
-    let Ok(reader) = readers.get(&step.store) else { return Ok(None) };
-    match reader.absent(&query, &batch).await {
-        Ok(still) => Ok(Some(as_found(&batch, &still))),
-        Err(error) if error.kind == ErrorKind::Unreachable => Ok(None),
-        Err(error) => Err(Trouble::from(error)),
-    }
+    let still = readers.get(&step.store)?.absent(&query, &batch).await?;
+    Ok(as_found(&batch, &still))
 }
 
 /// Counts of a batch of which only a later look is known: what is gone was absent already, what is there has not been

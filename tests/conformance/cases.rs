@@ -11,7 +11,8 @@ use retentiond::stores::{
 };
 
 use super::fixture::{
-    Bench, Record, Shape, due, is_older, older, query, receipt, records, scope, selection, subject, tenant,
+    Bench, Record, Shape, due, is_older, older, parked, query, receipt, records, scope, selection, subject,
+    tenant,
 };
 
 const METHODS: [Method; 3] = [Method::Delete, Method::OverwriteThenDelete, Method::Zero];
@@ -61,6 +62,15 @@ fn asked() -> Vec<Asked> {
         ),
         ask("parked", selection(t1(), vec![scope(None, Times::Unusable)], vec![]), |r| {
             is_t1(r) && r.is_parked
+        }),
+        ask("parked by now", selection(t1(), vec![scope(None, parked())], vec![]), |r| {
+            is_t1(r) && r.is_parked
+        }),
+        ask("parked of all but one", selection(others(), vec![scope(None, parked())], vec![]), |r| {
+            is_named(r) && !is_t1(r) && r.is_parked
+        }),
+        ask("everything but the parked by now", selection(t1(), vec![], vec![scope(None, parked())]), |r| {
+            is_t1(r) && !r.is_parked
         }),
         ask("everything but the parked", selection(t1(), vec![], vec![scope(None, Times::Unusable)]), |r| {
             is_t1(r) && !r.is_parked

@@ -203,6 +203,11 @@ pub(crate) fn due() -> Times {
     ])
 }
 
+/// Every event time that an age rule with this due set parks.
+pub(crate) fn parked() -> Times {
+    Times::UnusableBefore(cut())
+}
+
 /// The older part of it only.
 pub(crate) fn older() -> Times {
     Times::Within(vec![Interval { from: local("1990-01-01T00:00:00"), to: gap().from }])
