@@ -16,6 +16,7 @@ mod bad_policies;
 mod cli;
 mod conformance;
 mod harness;
+mod properties;
 mod scenarios;
 mod sqlite_store;
 mod tidy;
