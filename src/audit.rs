@@ -58,6 +58,18 @@ pub enum AuditError {
     Usage(String),
 }
 
+impl AuditError {
+    /// The exit code that tells it to scripts.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ledger(LedgerError::Unreachable { .. }) | Self::Files { .. } => 1,
+            Self::Ledger(LedgerError::Unknown { .. } | LedgerError::State(_)) | Self::Usage(_) => 2,
+            Self::Ledger(LedgerError::Doubt(_)) | Self::Refused(_) => 3,
+            Self::Damaged(_) => 5,
+        }
+    }
+}
+
 /// An entry as `audit show` gives it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shown {
@@ -178,23 +190,8 @@ pub async fn show(ledger: &dyn Ledger, from: u64, most: u32) -> Result<Vec<Shown
 /// do not prove it.
 pub async fn prove(dir: &Path, index: u64) -> Result<String, AuditError> {
     let folder = Folder::new(dir);
-    publish::blocking(move || {
-        let (checkpoint, note) = accepted(&folder)?;
-        let hashes =
-            merkle::inclusion_proof(index, checkpoint.size, |node| folder.node(node, checkpoint.size))?
-                .ok_or_else(|| {
-                    AuditError::Usage(format!(
-                        "there is no entry {index} in the signed audit log, which has {}",
-                        checkpoint.size
-                    ))
-                })?;
-        let leaf = folder.node(merkle::Node { level: 0, index }, checkpoint.size)?;
-        if !merkle::verify_inclusion(&leaf, index, checkpoint.size, &hashes, &checkpoint.root) {
-            return Err(AuditError::Damaged(format!("its tiles do not prove entry {index}")));
-        }
-        Ok(checkpoint::proof_text(index, &hashes, &note))
-    })
-    .await
+    let (_, proof) = publish::blocking(move || proof_of(&folder, index)).await?;
+    Ok(proof)
 }
 
 /// A copy of the log is in the new folder `to` once this returns: checkpoint, tiles, public key, and every entry as a
@@ -244,6 +241,19 @@ fn write_lines(from: &Folder, to: &Path, size: u64) -> Result<(), AuditError> {
         }
     }
     lines.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)
+}
+
+/// The hash of an entry and the proof text for it, checked once before it is handed out.
+fn proof_of(folder: &Folder, index: u64) -> Result<(merkle::Hash, String), AuditError> {
+    let (Checkpoint { size, root, .. }, note) = accepted(folder)?;
+    let hashes = merkle::inclusion_proof(index, size, |node| folder.node(node, size))?.ok_or_else(|| {
+        AuditError::Usage(format!("there is no entry {index} in the signed audit log, which has {size}"))
+    })?;
+    let leaf = folder.node(merkle::Node { level: 0, index }, size)?;
+    if !merkle::verify_inclusion(&leaf, index, size, &hashes, &root) {
+        return Err(AuditError::Damaged(format!("its tiles do not prove entry {index}")));
+    }
+    Ok((leaf, checkpoint::proof_text(index, &hashes, &note)))
 }
 
 /// The checkpoint of a log that has one, opened with the public key beside it, and its note.

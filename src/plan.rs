@@ -50,8 +50,13 @@ pub enum Times {
     Within(Vec<Interval>),
     /// Usable and not after this instant, or not usable: what a request received then covers.
     UpTo(DateTime<Utc>),
-    /// Not usable: what an age rule parks. Selects nothing where the placement has no event time.
+    /// Not usable. Selects nothing where the placement has no event time.
     Unusable,
+    /// Not usable, and either null, zero, implausible, of the wrong type, in the future, or (where the stored form
+    /// sorts like time, see [`crate::stores::event_time::order`]) sorting before this instant: what an age rule parks.
+    /// What is unreadable but sorts later is not due yet by any reading and is found when its turn comes, so that a
+    /// plan need not read the records that it keeps.
+    UnusableBefore(DateTime<Utc>),
 }
 
 /// Whose records belong.

@@ -6,6 +6,7 @@ pub mod files;
 pub mod memory;
 pub mod sql;
 pub mod sqlite;
+mod through;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

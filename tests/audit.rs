@@ -2,6 +2,7 @@
 //! It owns the attacks; hashing and formats are tested where they are.
 
 mod fake;
+mod sqlite;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +11,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use chrono::{DateTime, Utc};
 use retentiond::audit::{self, AuditError, Verdict, merkle};
-use retentiond::ledger::Head;
+use retentiond::id::{Category, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, TenantId};
+use retentiond::ledger::{ErasedScope, Head, RequestRow, RequestState, RunRow, StepOutcome};
+use retentiond::plan::Counts;
+use retentiond::policy::Level;
 
 use fake::FakeLedger;
 
@@ -182,7 +186,7 @@ async fn publishing_again_without_news_changes_no_file() {
 
 #[tokio::test]
 async fn a_flipped_byte_in_any_file_is_found() {
-    let world = World::published(6).await;
+    let world = World::published(3).await;
     let broken = world._root.path().join("broken");
     copy(&world.dir, &broken);
     for name in world.files().iter().filter(|name| *name != "log.key") {
@@ -579,4 +583,89 @@ async fn findings_are_listed_up_to_a_limit_and_counted_beyond_it() {
     let verdict = audit::verify(&world.dir, Some(&other.ledger), now()).await.unwrap();
     assert_eq!(verdict.findings.len(), 201);
     assert!(verdict.findings[200].message.ends_with("more findings"));
+}
+
+fn outcome(run: &str, request: Option<&str>) -> StepOutcome {
+    StepOutcome {
+        run_id: RunId::new(run),
+        step_id: StepId::new("0123456789abcdef"),
+        placement: PlacementId::new("call-records"),
+        store: StoreId::new("calls"),
+        category: Category::new("call-data"),
+        reason: "request".into(),
+        clause: "DPSM §5".into(),
+        method: "zero".into(),
+        request_id: request.map(RequestId::new),
+        counts: [("t-1", 3), ("t-10", 7)]
+            .map(|(tenant, n)| {
+                let counts = Counts { erased: n, verified_absent: n, ..Counts::default() };
+                (TenantId::parse(tenant).unwrap(), counts)
+            })
+            .into(),
+        level: Level::Scrubbed,
+        residual: Vec::new(),
+        verified_at: now(),
+        scope: ErasedScope { subjects: Vec::new(), up_to: None },
+        failure: None,
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_carries_the_proof_of_its_last_entry() {
+    let world = World::published(300).await;
+    let request = RequestRow {
+        request_id: RequestId::new("req-1"),
+        tenant: TenantId::parse("t-1").unwrap(),
+        known: true,
+        state: RequestState::Completed,
+        received_at: now(),
+        recorded_at: now(),
+        deadline: now(),
+        completed_at: Some(now()),
+        categories: vec![Category::new("call-data")],
+        subjects: Vec::new(),
+        everything: true,
+        placements: Vec::new(),
+    };
+    let run = RunRow {
+        run_id: RunId::new("run-1"),
+        plan_id: PlanId::new("00"),
+        at: now(),
+        status: "done".into(),
+        started_at: now(),
+        ended_at: Some(now()),
+    };
+    world.ledger.change(|rows| {
+        rows.request = Some(request);
+        rows.run = Some(run);
+        rows.outcomes = vec![outcome("run-1", Some("req-1"))];
+        rows.entries.push(r#"{"kind":"request-settled","request_id":"req-1","tenant":"t-1"}"#.into());
+        rows.entries.push(r#"{"kind":"run-ended","run_id":"run-1"}"#.into());
+        rows.entries.push(r#"{"kind":"run-ended","run_id":"run-10"}"#.into());
+    });
+    let early = audit::certify::certify(&world.ledger, &world.dir, "req-1", now()).await.unwrap();
+    assert_eq!(early.log.entry, None, "not signed yet");
+    assert_eq!(early.log.head.unwrap().size, 300);
+    world.ledger.grow(400);
+    world.publish().await;
+    let certificate = audit::certify::certify(&world.ledger, &world.dir, "req-1", now()).await.unwrap();
+    assert!(certificate.erasure_claimed);
+    assert_eq!(certificate.placements[0].counts.erased, 3, "the neighbour's records are not its own");
+    assert_eq!(certificate.placements[0].level, Some(Level::Scrubbed));
+    let log = certificate.log;
+    assert_eq!((log.entry, log.head.unwrap().size), (Some(300), 703));
+    assert_eq!(log.proof.unwrap(), audit::prove(&world.dir, 300).await.unwrap());
+    assert!(log.body.unwrap().contains("request-settled"));
+
+    let certificate = audit::certify::certify(&world.ledger, &world.dir, "run-1", now()).await.unwrap();
+    assert_eq!(certificate.placements[0].counts.erased, 10);
+    assert_eq!(certificate.log.entry, Some(301));
+
+    for unknown in ["run-2", "req-2", "plan-1", ""] {
+        let error = audit::certify::certify(&world.ledger, &world.dir, unknown, now()).await.unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{unknown}");
+    }
+    world.ledger.change(|rows| rows.entries[301] = r#"{"kind":"run-ended","run_id":"run-1","x":1}"#.into());
+    let error = audit::certify::certify(&world.ledger, &world.dir, "run-1", now()).await.unwrap_err();
+    assert_eq!(error.exit_code(), 5);
 }

@@ -810,7 +810,13 @@ fn a_certificate_is_made_of_a_run_and_refused_for_what_is_not_there() {
     let id = run["run_id"].as_str().unwrap();
     let ran = center.run(&["certificate", id, "--html", "certificate.html"]);
     ran.demand(0);
-    assert!(ran.out.contains("prompt-files"), "{ran:?}");
+    assert!(ran.out.contains("prompt-files") && ran.out.contains("erased and looked for again"), "{ran:?}");
+    let made = center.ask(&["certificate", id], 0);
+    let counts = &made["placements"][0]["counts"];
+    assert_eq!(
+        (&counts["erased"], &counts["verified_absent"], &made["state"]),
+        (&4.into(), &4.into(), &"done".into())
+    );
     assert!(fs::read_to_string(center.path("certificate.html")).unwrap().contains("prompt-files"));
     center.run(&["certificate", "run-unknown"]).demand(2);
     center.run(&["certificate", "req-unknown"]).demand(2);

@@ -69,7 +69,6 @@ async fn files_keep_the_contract() {
 async fn keeps_the_contract(kind: &str) {
     assert!(KINDS.iter().any(|known| known.name == kind), "the kind is in the table");
     for shape in shapes_of(kind) {
-        println!("conformance: kind `{kind}`, {shape:?}");
         let case = cases::Suite { kind, shape };
         case.every_selection_is_counted_found_erased_and_read_back_exactly().await;
         case.small_budgets_cover_the_same_records_in_order().await;

@@ -5,8 +5,6 @@
     clippy::panic,
     clippy::wildcard_enum_match_arm,
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::print_stdout,
     clippy::let_underscore_must_use,
     reason = "a test that cannot go on fails, also in its helpers"
 )]
@@ -15,9 +13,13 @@ mod audit;
 mod bad_policies;
 mod cli;
 mod conformance;
+mod crash;
 mod harness;
 mod properties;
+mod red;
+mod ledger;
 mod scenarios;
 mod sqlite_store;
 mod tidy;
 mod time;
+mod world;

@@ -282,6 +282,51 @@ async fn what_is_not_usable_is_parked_and_covered_by_a_request_only() {
 }
 
 #[tokio::test]
+async fn what_an_age_rule_parks_is_all_that_is_not_usable_but_what_sorts_like_a_time_not_due_yet() {
+    let world = World::new(
+        "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at, caller TEXT, callee TEXT);
+         CREATE INDEX call_started ON call_record (started_at);
+         INSERT INTO call_record (tenant_id, started_at) VALUES
+           ('null', NULL), ('zero', 0), ('number', 20250101), ('fraction', 1.5), ('empty', ''),
+           ('zeros', '0000-00-00 00:00:00'), ('implausible', '1999-12-31 23:59:59'), ('no day', '2024-02-30'),
+           ('slashes', '2024/12/31'), ('no zero', '2024-7-1'), ('january', '2024-1-1'), ('compact', '20241231'),
+           ('future', '2026-01-16 12:00:01'), ('far', '9999-12-31'), ('word', 'soon'), ('bytes', x'00'),
+           ('usable', '2024-01-01 00:00:00'), ('kept', '2024-12-31 00:00:00'), ('tomorrow', '2026-01-16 12:00:00'),
+           ('no day yet', '2025-02-30'), ('next slashes', '2025/01/01');",
+    )
+    .await;
+    let all = [
+        "null",
+        "zero",
+        "number",
+        "fraction",
+        "empty",
+        "zeros",
+        "implausible",
+        "no day",
+        "slashes",
+        "no zero",
+        "january",
+        "compact",
+        "future",
+        "far",
+        "word",
+        "bytes",
+    ];
+    let until = |instant| query(calls(), selection(everyone(), Times::UnusableBefore(at(instant))));
+    let expected = all.iter().map(|&name| (name.to_owned(), 1)).collect();
+    assert_eq!(survey(&world, &until("2024-06-30T00:00:00Z")).await, expected);
+    let late = ["no day yet", "next slashes"];
+    let expected = all.iter().chain(&late).map(|&name| (name.to_owned(), 1)).collect();
+    assert_eq!(survey(&world, &until("2025-06-30T00:00:00Z")).await, expected);
+    let mut excepting = until("2024-06-30T00:00:00Z");
+    excepting.selection.except = std::mem::take(&mut excepting.selection.within);
+    let expected =
+        ["usable", "kept", "tomorrow"].iter().chain(&late).map(|&name| (name.to_owned(), 1)).collect();
+    assert_eq!(survey(&world, &excepting).await, expected);
+}
+
+#[tokio::test]
 async fn a_subject_is_named_by_any_column_of_its_kind_and_by_nothing_longer() {
     let world = World::new(CALLS).await;
     let (named, key) = subject("phone", "+65 91");

@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers of `ARCHITECTURE.md`, the longest path first. A module may use what lies below it, and its own files.
-const LAYERS: [(&str, u32); 19] = [
+const LAYERS: [(&str, u32); 21] = [
     ("audit::checkpoint", 30),
+    ("config::read", 58),
+    ("ledger::rows", 25),
     ("audit::merkle", 30),
     ("evidence", 30),
     ("id", 0),

@@ -10,8 +10,8 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Keys of requests, holds and runs, each wrapped by the master key. A row is deleted when its owner is done.
--- The blob is padded beyond two pages, so that the key lies on an overflow page, which is freed and zeroed whole.
+-- Keys of requests, holds and runs, each wrapped by the master key. A row is deleted when its owner is done;
+-- `secure_delete` zeroes its bytes.
 CREATE TABLE row_key (
     owner   TEXT NOT NULL PRIMARY KEY,
     wrapped BLOB NOT NULL

@@ -25,7 +25,8 @@ pub fn fault_of(body: &str) -> Option<&'static str> {
         return Some("it holds a fraction or an integer beyond 2^53");
     }
     // A key that occurs twice, unsorted keys, white space and needless escapes all differ when written anew.
-    if value.to_string() != body {
+    let canonical = value.to_string();
+    if canonical != body {
         return Some("its JSON is not canonical");
     }
     None

@@ -161,10 +161,10 @@ async fn resume(
     for body in &bodies {
         append(&mut bundle, body, size)?;
     }
-    if let Some(tile) = Tile::of_size(Kind::Entries, size / TILE_WIDTH, size) {
-        if folder.read(&tile.path()).ok().flatten().as_ref() != Some(&bundle) {
-            return Ok(None);
-        }
+    if let Some(tile) = Tile::of_size(Kind::Entries, size / TILE_WIDTH, size)
+        && folder.read(&tile.path()).ok().flatten().as_ref() != Some(&bundle)
+    {
+        return Ok(None);
     }
     Ok(Some(Writer::new(Folder::new(folder.path()), edge, bundle)))
 }
@@ -245,9 +245,6 @@ impl Writer {
             self = blocking(move || {
                 for entry in &page {
                     self.push(&entry.body)?;
-                    if entry.index >= signed.0 {
-                        tracing::info!(target: "retentiond::audit", index = entry.index, entry = %entry.body, "audit entry");
-                    }
                 }
                 Ok(self)
             })

@@ -139,10 +139,11 @@ async fn compare(
             None
         }
     };
-    if let Some(checkpoint) = checkpoint {
-        if size > 0 && checkpoint.origin != origin_of(&ledger.ledger_id().await?) {
-            findings.log(format!("the log `{}` belongs to another ledger", checkpoint.origin));
-        }
+    if let Some(checkpoint) = checkpoint
+        && size > 0
+        && checkpoint.origin != origin_of(&ledger.ledger_id().await?)
+    {
+        findings.log(format!("the log `{}` belongs to another ledger", checkpoint.origin));
     }
     let head_size = head.map_or(0, |(size, _)| size);
     if count < size || head_size < size {
@@ -157,14 +158,15 @@ async fn compare(
              rolled back, or its last publication broke off (the next run completes that)"
         ));
     }
-    if let (Some(checkpoint), Some((head_size, root))) = (checkpoint, head) {
-        if head_size == size && root != checkpoint.root {
-            findings.log(format!(
-                "the log has forked: at {size} entries the ledger's root is {}, the log's {}",
-                hex::encode(root),
-                hex::encode(checkpoint.root)
-            ));
-        }
+    if let (Some(checkpoint), Some((head_size, root))) = (checkpoint, head)
+        && head_size == size
+        && root != checkpoint.root
+    {
+        findings.log(format!(
+            "the log has forked: at {size} entries the ledger's root is {}, the log's {}",
+            hex::encode(root),
+            hex::encode(checkpoint.root)
+        ));
     }
     compare_entries(findings, dir, size, head, count, ledger).await
 }
@@ -186,16 +188,11 @@ async fn compare_entries(
         let page = match pages.next().await {
             Ok(Some(page)) => page,
             Ok(None) => break,
-            Err(AuditError::Refused(gap)) => {
-                findings.log(gap);
+            // The ledger answered a moment ago: what it cannot give now is missing or damaged in it.
+            Err(error) => {
+                findings.log(error.to_string());
                 return Ok(());
             }
-            Err(
-                error @ (AuditError::Ledger(_)
-                | AuditError::Files { .. }
-                | AuditError::Damaged(_)
-                | AuditError::Usage(_)),
-            ) => return Err(error),
         };
         for entry in &page {
             if frontier.size() < head_size {
@@ -208,12 +205,13 @@ async fn compare_entries(
             findings.entry(index, "it differs between the log and the ledger");
         }
     }
-    if let Some((head_size, root)) = head {
-        if frontier.size() == head_size && frontier.root() != root {
-            findings.log(format!(
+    if let Some((head_size, root)) = head
+        && frontier.size() == head_size
+        && frontier.root() != root
+    {
+        findings.log(format!(
                 "the ledger's first {head_size} entries are not those that were signed: one was changed in the ledger"
             ));
-        }
     }
     Ok(())
 }

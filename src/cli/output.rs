@@ -25,7 +25,8 @@ const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Answer {
-    json: Value,
+    /// Written out at once, so that fields keep the order in which `contract.md` gives them.
+    json: Vec<u8>,
     text: Vec<u8>,
     exit: u8,
 }
@@ -33,14 +34,15 @@ pub(super) struct Answer {
 impl Answer {
     /// An answer for people and for scripts.
     pub(super) fn new<T: Serialize>(json: &T, text: impl Into<String>) -> Result<Self, Failure> {
-        let json = serde_json::to_value(json)
+        let json = serde_json::to_vec_pretty(json)
             .map_err(|error| Failure::unmet(format!("failed to write the answer as JSON: {error}")))?;
         Ok(Self { json, text: text.into().into_bytes(), exit: 0 })
     }
 
     /// An answer that is the same bytes for everybody: a script or a manual page.
     pub(super) fn raw(text: Vec<u8>) -> Self {
-        Self { json: Value::String(String::from_utf8_lossy(&text).into_owned()), text, exit: 0 }
+        let json = Value::String(String::from_utf8_lossy(&text).into_owned()).to_string().into_bytes();
+        Self { json, text, exit: 0 }
     }
 
     /// The same with another exit code.
@@ -54,58 +56,61 @@ impl Answer {
 #[derive(Debug)]
 pub(super) struct Failure {
     exit: u8,
+    /// A stable word for scripts.
+    code: &'static str,
     message: String,
     hint: Option<String>,
     /// Printed before the message: the picture of each fault in the files.
     detail: String,
-    problems: Option<Value>,
+    problems: Option<Box<Value>>,
 }
 
 impl Failure {
-    fn new(exit: u8, message: String) -> Self {
-        Self { exit, message, hint: None, detail: String::new(), problems: None }
+    fn new(exit: u8, code: &'static str, message: String) -> Self {
+        Self { exit, code, message, hint: None, detail: String::new(), problems: None }
     }
 
     /// Something that should have happened did not (exit 1).
     pub(super) fn unmet(message: String) -> Self {
-        Self::new(1, message)
+        Self::new(1, "failed", message)
     }
 
     /// What was typed or configured cannot be (exit 2).
     pub(super) fn usage(message: String) -> Self {
-        Self::new(2, message)
+        Self::new(2, "usage", message)
     }
 
     /// It could be done and is refused (exit 3).
     pub(super) fn refused(message: String) -> Self {
-        Self::new(3, message)
+        Self::new(3, "refused", message)
     }
 
     /// The ledger says no.
     pub(super) fn ledger(error: &LedgerError) -> Self {
-        let exit = match error {
-            LedgerError::Unreachable { .. } => 1,
-            LedgerError::Unknown { .. } | LedgerError::State(_) => 2,
-            LedgerError::Doubt(_) => 3,
+        let (exit, code) = match error {
+            LedgerError::Unreachable { .. } => (1, "unreachable"),
+            LedgerError::Unknown { .. } => (2, "unknown"),
+            LedgerError::State(_) => (2, "state"),
+            LedgerError::Doubt(_) => (3, "refused"),
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, code, error.to_string())
     }
 
     /// The audit log could not be read or written.
     pub(super) fn audit(error: &AuditError) -> Self {
-        let exit = match error {
+        let (exit, code) = match error {
             AuditError::Ledger(error) => return Self::ledger(error),
-            AuditError::Files { .. } => 1,
-            AuditError::Usage(_) => 2,
-            AuditError::Refused(_) => 3,
-            AuditError::Damaged(_) => 5,
+            AuditError::Files { .. } => (1, "unreachable"),
+            AuditError::Usage(_) => (2, "usage"),
+            AuditError::Refused(_) => (3, "refused"),
+            AuditError::Damaged(_) => (5, "damaged"),
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, code, error.to_string())
     }
 
     /// A service says no.
     pub(super) fn trouble(trouble: &Trouble) -> Self {
-        let mut failure = Self::new(trouble.exit_code(), trouble.to_string());
+        let mut failure = Self::new(trouble.exit_code(), trouble.code(), trouble.to_string());
         failure.hint = trouble.hint().map(str::to_owned);
         failure
     }
@@ -126,8 +131,9 @@ impl Failure {
 
     /// The same with the faults that are behind it, as a picture and as data.
     pub(super) fn faults(mut self, picture: String, problems: Value) -> Self {
+        self.code = "invalid";
         self.detail = picture;
-        self.problems = Some(problems);
+        self.problems = Some(Box::new(problems));
         self
     }
 
@@ -137,20 +143,10 @@ impl Failure {
         &self.message
     }
 
-    fn code(&self) -> &'static str {
-        match self.exit {
-            2 => "usage",
-            3 => "refused",
-            4 => "overdue",
-            5 => "audit-damaged",
-            _ => "failed",
-        }
-    }
-
     fn json(&self) -> Value {
-        let mut error = json!({"code": self.code(), "message": self.message, "hint": self.hint});
+        let mut error = json!({"code": self.code, "message": self.message, "hint": self.hint});
         if let (Some(problems), Some(fields)) = (&self.problems, error.as_object_mut()) {
-            fields.insert("problems".to_owned(), problems.clone());
+            fields.insert("problems".to_owned(), Value::clone(problems));
         }
         json!({"error": error})
     }
@@ -170,7 +166,7 @@ impl Failure {
 /// Prints what came of a command; the result is the exit code.
 pub(super) fn deliver(result: Result<Answer, Failure>, as_json: bool) -> u8 {
     let (exit, written) = match result {
-        Ok(answer) if as_json => (answer.exit, write_json(&answer.json)),
+        Ok(answer) if as_json => (answer.exit, write_bytes(&answer.json)),
         Ok(answer) => (answer.exit, write_text(&answer.text)),
         Err(failure) => {
             failure.say();
@@ -229,8 +225,12 @@ fn without_values(mut text: String, arguments: &[OsString]) -> String {
 }
 
 fn write_json(value: &Value) -> io::Result<()> {
+    write_bytes(format!("{value:#}").as_bytes())
+}
+
+fn write_bytes(json: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(json)?;
     out.write_all(b"\n")?;
     out.flush()
 }

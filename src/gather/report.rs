@@ -1,7 +1,7 @@
 //! Reports for people and scripts, made from plans and single looks: status, explain, simulate, online checks.
 //! It owns their shapes (`contract.md`, JSON answers); the decisions in them are the planner's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of};
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
-use crate::ledger::{Head, Ledger, RequestState};
+use crate::ledger::{Head, Ledger, RequestRow, RequestState};
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
 use crate::policy::{Method, Placement, Policy, Records, Trigger};
@@ -160,7 +160,7 @@ pub async fn explain(
         );
         return Err(Trouble::Schema(text));
     }
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let selection = Selection {
         placement: placement.clone(),
         tenants: TenantScope::AllExcept(Vec::new()),
@@ -221,7 +221,7 @@ pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> 
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let zone = world.config.schedule.time_zone;
     let mut days = Vec::new();
     let mut before: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
@@ -310,7 +310,7 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let known = ledger_facts(view, now).await?;
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let facts = reached(world, &readers, known, now).await?;
     let mut status = Status {
         due: 0,
@@ -324,7 +324,11 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
         stopped: None,
         ok: true,
     };
+    let mut counted_requests = BTreeSet::new();
     for (group, records) in counted(groups(&world.policies, &facts, now), &facts) {
+        if let Some(request) = group.request.filter(|_| records > 0) {
+            counted_requests.insert(request.request_id.clone());
+        }
         match group.reason {
             Reason::Hold => status.held += records,
             Reason::Parked => status.parked += records,
@@ -345,10 +349,11 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
         let requests = ledger.requests().await?;
         let open = |state: RequestState| !matches!(state, RequestState::Completed | RequestState::Cancelled);
         status.requests_open = requests.iter().filter(|request| open(request.state)).count() as u64;
-        let forgotten = |state: RequestState| matches!(state, RequestState::Residual);
-        status.overdue +=
-            requests.iter().filter(|request| forgotten(request.state) && request.deadline <= now).count()
-                as u64;
+        // What a request's records already say is not said twice.
+        let is_late = |request: &&RequestRow| {
+            open(request.state) && request.deadline <= now && !counted_requests.contains(&request.request_id)
+        };
+        status.overdue += requests.iter().filter(is_late).count() as u64;
         status.last_run = ledger.runs(1).await?.into_iter().next().map(|run| LastRun {
             run_id: run.run_id.to_string(),
             status: run.status,

@@ -15,11 +15,6 @@ pub(super) use key_file::{make_or_read, read};
 /// ChaCha20-Poly1305 and HMAC-SHA-256 both take 256 bits.
 const KEY_BYTES: usize = 32;
 
-/// Zeros in front of a wrapped key in its row. The trailing bytes of a blob this long always lie on an overflow
-/// page (4096 bytes each), which SQLite frees whole and zeroes; a short blob would leave copies of itself behind
-/// in the free space of leaf pages whenever a leaf is rebalanced.
-const PADDING_BYTES: usize = 2 * 4096;
-
 /// A key in memory; zeroed when dropped.
 type Key = Zeroizing<[u8; KEY_BYTES]>;
 
@@ -61,16 +56,13 @@ impl Seal {
     pub(super) fn new_row_key(&self, owner: &str) -> Result<(RowKey, Vec<u8>), LedgerError> {
         let mut key: Key = Zeroizing::new([0; KEY_BYTES]);
         fill_random(key.as_mut_slice())?;
-        let sealed = seal(&self.wrapping_key(), owner, key.as_slice())?;
-        let mut stored = vec![0; PADDING_BYTES];
-        stored.extend_from_slice(&sealed);
+        let stored = seal(&self.wrapping_key(), owner, key.as_slice())?;
         Ok((RowKey { key, owner: owner.to_owned() }, stored))
     }
 
     /// The key of a row, from its stored form.
     pub(super) fn row_key(&self, owner: &str, stored: &[u8]) -> Result<RowKey, LedgerError> {
-        let sealed = stored.get(PADDING_BYTES..).unwrap_or_default();
-        let plain = open(&self.wrapping_key(), owner, sealed)?;
+        let plain = open(&self.wrapping_key(), owner, stored)?;
         let bytes: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| does_not_open(owner))?;
         Ok(RowKey { key: Zeroizing::new(bytes), owner: owner.to_owned() })
     }

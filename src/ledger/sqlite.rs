@@ -1,4 +1,4 @@
-//! The ledger on SQLite, the embedded default: one file, any number of processes on one machine.
+//! The ledger on `SQLite`, the embedded default: one file, any number of processes on one machine.
 //! It owns the trait's implementation, method by method; the statements are in the modules below.
 //!
 //! Facts are written in `BEGIN IMMEDIATE` transactions with the log forced to disk (`synchronous = FULL`), read
@@ -39,7 +39,7 @@ use crate::id::{
 };
 use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
-/// A ledger in a SQLite file.
+/// A ledger in a `SQLite` file.
 pub struct SqliteLedger {
     id: String,
     seal: Seal,

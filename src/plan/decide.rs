@@ -5,7 +5,7 @@ mod shown;
 
 use chrono::{DateTime, Utc};
 
-use self::shown::{kept_of, step_of, totals_of};
+use self::shown::{keep, kept_of, step_of, totals_of};
 use super::due;
 use super::{
     Disposition, Interval, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef, TenantScope,
@@ -91,7 +91,7 @@ pub fn plan(policies: &Policies, facts: &Facts, now: DateTime<Utc>) -> Result<Pl
             Disposition::Erase => {
                 steps.extend(step_of(group, survey, facts, &steps)?);
             }
-            Disposition::Retain => kept.extend(kept_of(group, survey)),
+            Disposition::Retain => kept_of(group, survey).into_iter().for_each(|more| keep(&mut kept, more)),
         }
     }
     steps.sort_by_key(|step| (step.category.clone(), step.found_by.is_none()));
@@ -188,7 +188,7 @@ fn groups_of<'a>(
     }
     let rest = TenantScope::AllExcept(special);
     groups.extend(frame.of_age(&rest, None, &[]));
-    groups.push(frame.group(&TenantScope::Nameless, any(), &[], Reason::Parked, None));
+    groups.extend(frame.of_nobody());
     groups
 }
 
@@ -344,12 +344,31 @@ impl<'a> Frame<'a, '_> {
         if rule.period.is_none() || self.rows.event_time.is_none() {
             return Vec::new();
         }
-        let within = Scope { subjects: None, times: Times::Within(self.over_age.to_vec()) };
+        let (within, parked) = self.by_age();
         let reason = if entitlement.is_some() { Reason::Entitlement } else { Reason::Age };
         let mut group = self.group(tenants, within, taken, reason, Some(rule));
         group.until = entitlement.and_then(|e| e.until);
-        let parked = Scope { subjects: None, times: Times::Unusable };
         vec![group, self.group(tenants, parked, taken, Reason::Parked, Some(rule))]
+    }
+
+    /// Records that name no tenant. Nobody can say which rule would take them, so under an age rule they are parked
+    /// from the day on which they would be over age, which an index on the event time finds without reading what is
+    /// kept; without one there is no such day, and all of them are.
+    fn of_nobody(&self) -> Vec<Group<'a>> {
+        let nobody = |scope| self.group(&TenantScope::Nameless, scope, &[], Reason::Parked, None);
+        let has_age = self.policy.rule(Trigger::Age).is_some_and(|rule| rule.period.is_some());
+        if !has_age || self.rows.event_time.is_none() {
+            return vec![nobody(any())];
+        }
+        let (within, parked) = self.by_age();
+        vec![nobody(within), nobody(parked)]
+    }
+
+    /// Usable times that are over age now, and the others that have to be parked by now.
+    fn by_age(&self) -> (Scope, Scope) {
+        let until = self.over_age.iter().map(|interval| interval.to).max().unwrap_or(due::FAR_PAST);
+        let of = |times| Scope { subjects: None, times };
+        (of(Times::Within(self.over_age.to_vec())), of(Times::UnusableBefore(until)))
     }
 
     /// Takes out of a group what holds keep: all of it, or the records of the subjects named.

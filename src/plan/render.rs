@@ -275,3 +275,147 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
         text.push('…');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Category, HoldId, PlacementId, PlanId, StepId, StoreId, TenantId};
+    use crate::plan::{Refusal, Selection, Totals};
+    use crate::policy::{Level, Method};
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    fn step(name: Option<&str>, records: u64) -> Step {
+        let tenants = match name {
+            Some(name) => TenantScope::One(tenant(name)),
+            None => TenantScope::AllExcept(vec![tenant("t-1"), tenant("t-10")]),
+        };
+        let placement = PlacementId::new("call-records");
+        Step {
+            step_id: StepId::new("0"),
+            placement: placement.clone(),
+            store: StoreId::new("calls"),
+            category: Category::new("call-data"),
+            tenant: name.map(tenant),
+            reason: Reason::Age,
+            clause: "DPSM §5".to_owned(),
+            method: Method::Delete,
+            level: Level::Deleted,
+            records,
+            oldest: Some(at("2021-01-01T04:00:00Z")),
+            newest: Some(at("2021-03-30T04:00:00Z")),
+            due_since: at("2021-07-01T04:00:00Z"),
+            deadline: at("2021-10-02T04:00:00Z"),
+            request_id: None,
+            subject: None,
+            found_by: None,
+            selection: Selection { placement, tenants, within: Vec::new(), except: Vec::new() },
+            generation: 0,
+            policy_digest: String::new(),
+        }
+    }
+
+    fn plan(steps: Vec<Step>) -> Plan {
+        let kept = Kept {
+            placement: PlacementId::new("call-records"),
+            store: StoreId::new("calls"),
+            category: Category::new("call-data"),
+            tenant: Some(tenant("t-1")),
+            reason: Reason::Hold,
+            records: 17,
+            oldest: None,
+            newest: None,
+            until: None,
+            clause: None,
+            hold_id: Some(HoldId::new("hold-7")),
+            request_id: None,
+        };
+        let erase = steps.iter().map(|step| step.records).sum();
+        Plan {
+            plan_id: PlanId::new("p-1"),
+            at: at("2021-09-30T04:00:00Z"),
+            policy_digest: String::new(),
+            steps,
+            kept: vec![kept],
+            refusals: Vec::new(),
+            totals: Totals { erase, held: 17, ..Totals::default() },
+        }
+    }
+
+    fn text(plan: &Plan, now: &str) -> String {
+        render_text(plan, Tz::Asia__Singapore, at(now))
+    }
+
+    #[test]
+    fn a_plan_says_what_goes_what_stays_and_what_to_type_next() {
+        let shown = text(&plan(vec![step(None, 4_964)]), "2021-09-30T04:00:00Z");
+        insta::assert_snapshot!(shown, @r"
+        Plan p-1 as of now, 2021-09-30 12:00 +08:00
+
+        To erase in call-data
+          placement     tenant     why  clause   method  records  event times               gone by
+          call-records  all but 2  age  DPSM §5  delete    4,964  2021-01-01 to 2021-03-30  in 2 days, 2021-10-02 12:00 +08:00
+
+        Kept, although due or not to be told
+          placement     tenant  why          records  until
+          call-records  t-1     hold hold-7       17  the hold is released
+
+        Total: 4,964 records to erase; kept: 17 held
+        Next: `retentiond enforce` erases what is due; `retentiond plan --out FILE` and `retentiond enforce --plan FILE` erase exactly what you have read.
+        ");
+    }
+
+    #[test]
+    fn steps_of_many_tenants_are_one_line_that_counts_them() {
+        let names = ["t-1", "t-10", "t-1x", "T-1"];
+        let shown = text(&plan(names.map(|name| step(Some(name), 1)).into()), "2021-09-30T04:00:00Z");
+        assert!(shown.contains("T-1, t-1, t-10 and 1 more  age  DPSM §5  delete        4"), "{shown}");
+    }
+
+    #[test]
+    fn a_deadline_is_overdue_only_once_it_has_passed() {
+        let late = plan(vec![step(None, 1)]);
+        assert!(!text(&late, "2021-10-02T04:00:00Z").contains("OVERDUE"));
+        assert!(text(&late, "2021-10-02T04:00:01Z").contains("OVERDUE since 2021-10-02 12:00 +08:00"));
+    }
+
+    #[test]
+    fn a_refusal_names_what_lets_it_pass() {
+        let mut refused = plan(vec![step(None, 1)]);
+        refused.refusals.push(Refusal {
+            code: "limit-records".to_owned(),
+            category: Category::new("call-data"),
+            store: StoreId::new("calls"),
+            message: "1 record, 0 at most".to_owned(),
+            approve: Some(PlanId::new("p-1")),
+        });
+        let shown = text(&refused, "2021-09-30T04:00:00Z");
+        assert!(shown.contains("call-data in store calls (limit-records): 1 record, 0 at most"), "{shown}");
+        assert!(shown.contains("`retentiond enforce --approve p-1`"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_due_and_a_look_ahead_say_so() {
+        assert!(text(&plan(Vec::new()), "2021-09-30T04:00:00Z").contains("Nothing is due."));
+        assert!(text(&plan(vec![step(None, 1)]), "2021-09-30T03:59:59Z").contains("a look ahead"));
+    }
+
+    #[test]
+    fn differences_name_what_is_new_gone_and_counted_otherwise() {
+        let old = plan(vec![step(Some("t-1"), 3), step(Some("t-10"), 2)]);
+        let new = plan(vec![step(Some("t-1"), 4), step(Some("t-1x"), 1)]);
+        let said = differences(&old, &new);
+        assert_eq!(
+            said,
+            "~ erase call-records of t-1, age: 4, was 3\n- erase call-records of t-10, age: 2\n\
+             + erase call-records of t-1x, age: 1\n"
+        );
+        assert_eq!(differences(&old, &old), "");
+    }
+}

@@ -25,6 +25,8 @@
 //! # Which instant
 //! A local time is read with [`instant_of`]: skipped moves on by the gap, of two the later.
 
+pub mod order;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 

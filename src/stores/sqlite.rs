@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use self::catalogue::MARKER;
 use self::session::{Link, Session};
 use super::sql::Sql;
+use super::through::look_through_reader;
 use super::{
     Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
     Scrubbed, Seen, StillThere, Store, StoreError,
@@ -133,55 +134,7 @@ impl Reader for SqliteReader {
     }
 }
 
-#[async_trait]
-impl Reader for SqliteStore {
-    fn capability(&self) -> Capability {
-        capability()
-    }
-
-    async fn identity(&self) -> Result<Identity, StoreError> {
-        self.reader.identity().await
-    }
-
-    async fn inspect(&self, placement: &Placement) -> Result<Vec<Finding>, StoreError> {
-        self.reader.inspect(placement).await
-    }
-
-    async fn survey(&self, query: &Query) -> Result<Survey, StoreError> {
-        self.reader.survey(query).await
-    }
-
-    async fn population(&self, placement: &Placement, at_most: u64) -> Result<u64, StoreError> {
-        self.reader.population(placement, at_most).await
-    }
-
-    async fn look(&self, query: &Query, key: &[String]) -> Result<Option<Seen>, StoreError> {
-        self.reader.look(query, key).await
-    }
-
-    async fn find(
-        &self,
-        query: &Query,
-        after: Option<&Position>,
-        budget: Budget,
-        naming: NamingColumns<'_>,
-    ) -> Result<Option<Found>, StoreError> {
-        self.reader.find(query, after, budget, naming).await
-    }
-
-    async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {
-        self.reader.absent(query, batch).await
-    }
-
-    async fn naming_rows(
-        &self,
-        placement: &Placement,
-        column: &str,
-        locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
-        self.reader.naming_rows(placement, column, locators).await
-    }
-}
+look_through_reader!(SqliteStore);
 
 #[async_trait]
 impl Store for SqliteStore {

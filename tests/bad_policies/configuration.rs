@@ -98,7 +98,7 @@ fn addresses_and_keys_fit_their_kind() {
     ]);
     for (line, field, message) in [
         ("[schedule]\nrequest_delay = \"1 week\"", "schedule.request_delay", "not in minutes, hours or days"),
-        ("[schedule]\ncron = \"* *\"", "schedule.cron", "has 5 fields"),
+        ("[schedule]\ncron = \"* *\"", "schedule.cron", "it has 2 fields"),
         ("[schedule]\ntime_zone = \"CST\"", "schedule.time_zone", "no unambiguous time zone"),
         ("[schedule]\ncrom = \"x\"", "schedule.crom", "unknown key `crom`"),
         ("[http]\nlisten = \"8787\"", "http.listen", "not an address with a port"),
@@ -177,5 +177,5 @@ fn a_missing_configuration_says_how_to_get_one() {
     assert!(render_faults(&loaded, false).contains("/nonexistent/retentiond.toml"));
     let text = replaced(CONFIG, "path = \"policies\"", "path = \"polices\"");
     let loaded = World::new(&text, &[("calls.toml", POLICY)]).load();
-    assert!(loaded.config.is_none() && loaded.faults[0].message.contains("failed to read the policies"));
+    assert!(loaded.policies.is_none() && loaded.faults[0].message.contains("failed to read the policies"));
 }

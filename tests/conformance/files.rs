@@ -212,21 +212,21 @@ async fn a_folder_swapped_for_a_link_to_another_tenant_erases_nothing() {
         world.put("ivr/t-1/day/a");
         let batch = find(&world, &due_of_t1()).await;
         fs::remove_dir_all(world.at("ivr/t-1/day")).unwrap();
-        symlink(world.at("ivr/t-2/day"), world.at("ivr/t-1/day")).unwrap();
         fs::create_dir_all(world.at("rec/t-1")).unwrap();
-        symlink(world.at("rec/t-2/day"), world.at("rec/t-1/day")).unwrap();
+        // One that leads out of the root and back, and one that never leaves it.
+        symlink(world.at("ivr/t-2/day"), world.at("ivr/t-1/day")).unwrap();
+        symlink("../t-2/day", world.at("rec/t-1/day")).unwrap();
 
         let (counts, survivors) = world.erase(&due_of_t1(), &batch, method).await;
         assert_eq!((counts.erased, counts.already_absent, counts.failed), (0, 0, 1));
         assert_eq!(failed(&survivors), ["a folder on its path is not a folder"]);
-        let linked = named("t-1", &["rec/t-1/day/a"]);
+        let deeper = world.put("rec/t-2/day/deep/a");
+        let linked = named("t-1", &["rec/t-1/day/a", "rec/t-1/day/deep/a"]);
         let (counts, _) = world.erase(&found_by(), &linked, method).await;
-        assert_eq!((counts.erased, counts.already_absent, counts.failed), (0, 0, 1));
-        assert_eq!(
-            world.reader().absent(&found_by(), &linked).await.unwrap().indexes,
-            [0],
-            "not shown absent"
-        );
+        assert_eq!((counts.erased, counts.already_absent, counts.failed), (0, 0, 2));
+        let there = world.reader().absent(&found_by(), &linked).await.unwrap();
+        assert_eq!(there.indexes, [0, 1], "not shown absent");
+        assert_eq!(fs::read(deeper).unwrap(), b"secret");
 
         // Nor does a walk go through it: the link is one record that cannot be told apart by age.
         let survey = world.reader().survey(&everything()).await.unwrap();

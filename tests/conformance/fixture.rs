@@ -203,6 +203,11 @@ pub(crate) fn due() -> Times {
     ])
 }
 
+/// Every event time that an age rule with this due set parks.
+pub(crate) fn parked() -> Times {
+    Times::UnusableBefore(cut())
+}
+
 /// The older part of it only.
 pub(crate) fn older() -> Times {
     Times::Within(vec![Interval { from: local("1990-01-01T00:00:00"), to: gap().from }])
@@ -263,7 +268,7 @@ pub(crate) fn records(shape: Shape) -> Vec<Record> {
                 when,
                 at: match when {
                     When::At(at) if !is_parked => Some(at),
-                    _ => None,
+                    When::At(_) | When::Null | When::Zero | When::Unreadable | When::NoSuchDay => None,
                 },
                 caller,
                 callee,

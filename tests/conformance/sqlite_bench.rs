@@ -1,4 +1,4 @@
-//! The stanza of the SQLite store, and how rows are written in tables of any kind.
+//! The stanza of the `SQLite` store, and how rows are written in tables of any kind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use retentiond::id::StoreId;
 use retentiond::policy::{EventTime, Placement, Records, SubjectFormat, SubjectSource, TenantSource};
 use retentiond::stores::sqlite::{SqliteReader, SqliteStore};
 use retentiond::stores::{Reader, Store};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
@@ -101,7 +101,11 @@ impl SqliteBench {
     }
 
     async fn connect(&self, create: bool) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(self.path()).create_if_missing(create);
+        let options = SqliteConnectOptions::new()
+            .filename(self.path())
+            .create_if_missing(create)
+            // Only what the store itself writes needs to be safe.
+            .synchronous(SqliteSynchronous::Off);
         // Half of the shapes with a write-ahead log, as applications have it.
         let options = if create && self.shape.has_index {
             options.journal_mode(SqliteJournalMode::Wal)
@@ -118,9 +122,9 @@ impl Bench for SqliteBench {
         let mut connection = self.connect(false).await;
         let insert = format!("INSERT INTO \"{}\" VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.shape.table_name());
         let mut transaction = connection.begin().await.unwrap();
-        for (index, record) in records.iter().enumerate() {
+        for (index, record) in (0_i64..).zip(records) {
             // Gaps in the keys, and where none is declared also the same one twice.
-            let id = if self.shape.has_key { index as i64 * 3 - 5 } else { index as i64 / 2 };
+            let id = if self.shape.has_key { index * 3 - 5 } else { index / 2 };
             self.ids.insert(record.sentinel.clone(), id);
             let query = sqlx::query(AssertSqlSafe(insert.clone())).bind(id).bind(record.tenant);
             let query = match stored_time(self.shape, record.when) {

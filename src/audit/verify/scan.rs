@@ -134,11 +134,10 @@ impl Scan<'_> {
         if !body.contains(KEY_ENTRY) {
             return;
         }
-        if let Ok(value) = serde_json::from_str::<serde_json::Value>(body) {
-            if value["kind"] == KEY_ENTRY {
-                let verifier = value.pointer("/fields/verifier").unwrap_or(&value["verifier"]);
-                self.recorded_key = verifier.as_str().map(str::to_owned);
-            }
+        if let Ok(value) = serde_json::from_str::<serde_json::Value>(body)
+            && value["kind"] == KEY_ENTRY
+        {
+            self.recorded_key = value["verifier"].as_str().map(str::to_owned);
         }
     }
 
@@ -179,10 +178,10 @@ impl Scan<'_> {
         if self.recorded_key.take().is_some_and(|recorded| recorded != key.to_string()) {
             self.findings.log(format!("`{PUBLIC_KEY}` is not the key that the log itself records"));
         }
-        if let Some(mut lines) = self.lines.take() {
-            if !lines.fill_buf().is_ok_and(<[u8]>::is_empty) {
-                self.findings.log(format!("`{LINES}` has more lines than the log entries"));
-            }
+        if let Some(mut lines) = self.lines.take()
+            && !lines.fill_buf().is_ok_and(<[u8]>::is_empty)
+        {
+            self.findings.log(format!("`{LINES}` has more lines than the log entries"));
         }
     }
 

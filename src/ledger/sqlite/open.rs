@@ -50,7 +50,7 @@ pub(super) async fn open(path: &Path, key_file: &Path) -> Result<SqliteLedger, L
         Some(locks.exclusive(Lock::Make).await?)
     };
     if content_of(path).await? == Content::Nothing {
-        // Made by us and not by SQLite, for the sake of the mode. The log beside it takes the same mode.
+        // Made by us and not by the database, for the sake of the mode. The log beside it takes the same mode.
         OpenOptions::new()
             .append(true)
             .create(true)

@@ -149,7 +149,7 @@ impl SqliteLedger {
         let truncated = async {
             let mut connection = writer.acquire().await?;
             // A long reader must not keep a hold or a batch waiting for the full busy time.
-            sqlx::query("PRAGMA busy_timeout = 500").execute(&mut *connection).await?;
+            sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *connection).await?;
             let busy = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
             sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut *connection).await?;
             busy?.try_get::<i64, _>(0)

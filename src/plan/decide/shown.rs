@@ -118,6 +118,19 @@ pub(super) fn kept_of(group: &Group<'_>, survey: &Survey) -> Vec<Kept> {
         .collect()
 }
 
+/// Adds a group to what is kept. Records of nobody in one placement are one group, whatever their times.
+pub(super) fn keep(kept: &mut Vec<Kept>, more: Kept) {
+    let same = |other: &&mut Kept| {
+        more.tenant.is_none()
+            && other.tenant.is_none()
+            && (&other.category, &other.placement) == (&more.category, &more.placement)
+    };
+    match kept.iter_mut().find(same) {
+        Some(other) => other.records += more.records,
+        None => kept.push(more),
+    }
+}
+
 pub(super) fn totals_of(steps: &[Step], kept: &[Kept]) -> Totals {
     let mut totals = Totals { erase: steps.iter().map(|step| step.records).sum(), ..Totals::default() };
     for group in kept {

@@ -87,11 +87,11 @@ fn scope_matches(scope: &Scope, time: SeenTime) -> bool {
             (Times::Any, SeenTime::None | SeenTime::Usable(_) | SeenTime::Unusable) => true,
             (Times::Within(intervals), SeenTime::Usable(at)) => intervals.iter().any(|i| i.contains(at)),
             (Times::UpTo(last), SeenTime::Usable(at)) => at <= *last,
-            (Times::UpTo(_), SeenTime::None | SeenTime::Unusable) | (Times::Unusable, SeenTime::Unusable) => {
-                true
-            }
+            // A path that cannot be read sorts nowhere, so every unusable time may be parked.
+            (Times::UpTo(_), SeenTime::None | SeenTime::Unusable)
+            | (Times::Unusable | Times::UnusableBefore(_), SeenTime::Unusable) => true,
             (Times::Within(_), SeenTime::None | SeenTime::Unusable)
-            | (Times::Unusable, SeenTime::None | SeenTime::Usable(_)) => false,
+            | (Times::Unusable | Times::UnusableBefore(_), SeenTime::None | SeenTime::Usable(_)) => false,
         }
 }
 

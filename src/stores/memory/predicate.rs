@@ -10,6 +10,7 @@ use crate::id::TenantId;
 use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
 use crate::policy::template::{prefix_of, proves, tenant_of, tenant_text};
 use crate::policy::{EventTime, Placement, Records, SubjectFormat, TenantSource};
+use crate::stores::event_time::order::parked_until;
 use crate::stores::{Key, Query, SeenTime, Value, event_time};
 
 /// Where a file's time of modification stands beside the columns of rows.
@@ -66,8 +67,22 @@ impl<'q> Predicate<'q> {
                 SeenTime::None | SeenTime::Unusable => true,
             },
             Times::Unusable => time == SeenTime::Unusable,
+            Times::UnusableBefore(until) => time == SeenTime::Unusable && self.may_be_parked(columns, *until),
         };
         names_one && time_belongs
+    }
+
+    /// False only for a text that sorts like a time that is not due yet.
+    fn may_be_parked(&self, columns: &Columns, until: DateTime<Utc>) -> bool {
+        let Some(EventTime::Text { column, format, .. }) = &self.query.placement.event_time else {
+            return true;
+        };
+        match columns.get(column) {
+            Some(Some(Value::Text(text))) => {
+                parked_until(format, until, self.usable).iter().any(|span| span.contains(text))
+            }
+            Some(Some(Value::Int(_) | Value::Bytes(_)) | None) | None => true,
+        }
     }
 
     fn names(&self, subject: &SubjectRef, columns: &Columns) -> bool {

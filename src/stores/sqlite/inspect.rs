@@ -5,10 +5,10 @@ use chrono::TimeDelta;
 
 use super::catalogue::{Affinity, Column, Table};
 use super::find::is_indexed;
-use super::instants::sorts_by_date;
 use super::session::{Session, Trouble};
 use crate::plan::Interval;
 use crate::policy::{EventTime, Placement, Records, TenantSource};
+use crate::stores::event_time::order::sorts_by_date;
 use crate::stores::sql::{Sql, quoted};
 use crate::stores::{ErrorKind, Finding, StoreError};
 

@@ -8,13 +8,15 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::catalogue::Column;
 use crate::plan::Interval;
 use crate::policy::{EpochUnit, EventTime};
+use crate::stores::Value;
 use crate::stores::event_time;
+use crate::stores::event_time::order::{parked_until, sorts_by_date, text_after, text_before};
 use crate::stores::sql::Sql;
 
 /// The name under which [`compare`] is known to every connection of ours; never stored in a schema.
@@ -80,6 +82,39 @@ impl Clocked {
             }
             Self::Epoch { sql, unit } => epoch_inside(sql, *unit, &clipped, Interval { from, to }),
         }
+    }
+
+    /// Where values lie that may be parked when an age rule has come as far as `until`: conditions of which a row meets
+    /// one at most, each with its own range for an index. What is usable among them is not taken out.
+    ///
+    /// SQLite sorts NULL, then numbers, then texts, then blobs, so the lowest range takes numbers among texts, and the
+    /// highest one texts among numbers, and blobs.
+    pub(super) fn parked_until(&self, until: DateTime<Utc>, usable: Interval) -> Vec<Sql> {
+        let (Self::Text { sql, .. } | Self::Epoch { sql, .. }) = self;
+        // Without the hint SQLite takes a range with one end for a quarter of the table and reads all of it.
+        let rare = |sign: &str, bound: Value| {
+            Sql::new("likelihood(").push(sql).push(sign).bind(bound).push(", 0.000001)")
+        };
+        let mut ranges = vec![Sql::new(sql).push(" IS NULL")];
+        match self {
+            Self::Text { format, .. } => {
+                for span in parked_until(format, until, usable) {
+                    let from = span.from.map(|text| rare(" >= ", Value::Text(text)));
+                    let to = span.to.map(|text| rare(" < ", Value::Text(text)));
+                    if from.is_none() && to.is_none() {
+                        return vec![Sql::always()];
+                    }
+                    ranges.push(Sql::all(&[from, to].into_iter().flatten().collect::<Vec<_>>()));
+                }
+            }
+            Self::Epoch { unit, .. } => {
+                // Zero means no time, whichever side of the range it lies on.
+                let low = first_count(until.max(usable.from), *unit).max(1);
+                let high = first_count(usable.to, *unit).max(low);
+                ranges.extend([rare(" < ", Value::Int(low)), rare(" >= ", Value::Int(high))]);
+            }
+        }
+        ranges
     }
 
     /// The aggregate of a name (`min` or `max`), in order of time, over rows that meet the condition.
@@ -166,42 +201,14 @@ fn text_inside(column: &str, format: &str, zone: Tz, intervals: &[Interval], hul
     Sql::all(&conditions)
 }
 
-/// Bounds on the text itself, by date, for an index. They are wider than the hull by more than any offset (less than
-/// a day) and any skipped day could shift a text, and leave out nothing that the exact part would take.
+/// Bounds on the text itself, by date, for an index. They leave out nothing that the exact part would take.
 fn coarse(column: &str, hull: Interval) -> Vec<Sql> {
-    let date = |instant: Option<DateTime<Utc>>| {
-        let text = instant?.format("%Y-%m-%d").to_string();
-        // A year with more or less than four digits does not sort as text; then there is no bound.
-        (text.len() == 10).then_some(text)
-    };
-    // A text of the last day must come before the bound whatever stands behind its date: 25 hours and one more day.
-    let lower = date(hull.from.checked_sub_signed(Duration::days(3)));
-    let upper = date(hull.to.checked_add_signed(Duration::hours(25 + 24)));
+    let (lower, upper) = (text_before(hull.from), text_after(hull.to));
     let bound = |sign: &str, text: String| Sql::new(column).push(sign).bind_text(text);
     [lower.map(|text| bound(" >= ", text)), upper.map(|text| bound(" < ", text))]
         .into_iter()
         .flatten()
         .collect()
-}
-
-/// Texts of this format sort by date.
-pub(super) fn sorts_by_date(format: &str) -> bool {
-    use event_time::{Field, Part};
-    if format == event_time::DEFAULT_FORMAT {
-        return true;
-    }
-    let Some(shape) = event_time::Shape::parse(format) else { return false };
-    match shape.parts() {
-        [
-            Part::Number(Field::Year),
-            Part::Literal(one),
-            Part::Number(Field::Month),
-            Part::Literal(two),
-            Part::Number(Field::Day),
-            ..,
-        ] => one == "-" && two == "-",
-        _ => false,
-    }
 }
 
 fn epoch_inside(column: &str, unit: EpochUnit, intervals: &[Interval], hull: Interval) -> Sql {

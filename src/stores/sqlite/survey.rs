@@ -23,9 +23,20 @@ pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<S
     let table = Table::of(session, &query.placement).await?;
     let owner = Owner::of(&table, &query.placement, trouble)?;
     let moments = Moments::new(&table, query, trouble)?;
-    let answer = session.rows(&survey_sql(&table, &owner, &moments, query, trouble)?).await?;
     let mut survey = Survey::default();
-    for row in &answer {
+    for sql in survey_sql(&table, &owner, &moments, query, trouble)? {
+        take_in(&mut survey, query, &session.rows(&sql).await?, trouble)?;
+    }
+    Ok(survey)
+}
+
+fn take_in(
+    survey: &mut Survey,
+    query: &Query,
+    answer: &[SqliteRow],
+    trouble: Trouble<'_>,
+) -> Result<(), StoreError> {
+    for row in answer {
         let tally = Tally {
             records: trouble.count(row, 1)?,
             oldest: read_moment(query, row, 2, trouble)?,
@@ -41,17 +52,18 @@ pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<S
         let tenant = rows::read_tenant(row, 0, trouble)?.ok_or_else(|| rows::nameless_selected(trouble))?;
         survey.tenants.entry(tenant).or_default().add(&tally);
     }
-    Ok(survey)
+    Ok(())
 }
 
-/// One pass over what the selection holds, through an index where there is one.
+/// Passes over what the selection holds, through an index where there is one. One pass, or where it asks for what is
+/// parked, one for each range in which such values lie: asked together, SQLite might read all of a tenant's rows.
 pub(super) fn survey_sql(
     table: &Table,
     owner: &Owner<'_>,
     moments: &Moments,
     query: &Query,
     trouble: Trouble<'_>,
-) -> Result<Sql, StoreError> {
+) -> Result<Vec<Sql>, StoreError> {
     // One tenant is one group; so are records of nobody.
     let group = match &query.selection.tenants {
         TenantScope::AllExcept(_) => owner.group(),
@@ -76,10 +88,16 @@ pub(super) fn survey_sql(
         .append(&moment("max"))
         .push(&format!(" FROM {} WHERE ", table.source()))
         .append(&predicate(table, query, trouble)?);
-    Ok(match group {
-        Some(group) => sql.push(" GROUP BY ").push(&group),
-        None => sql,
-    })
+    let parked = query.selection.within.iter().find_map(|scope| match scope.times {
+        Times::UnusableBefore(until) => Some(moments.parked_until(until)),
+        Times::Any | Times::Within(_) | Times::UpTo(_) | Times::Unusable => None,
+    });
+    let passes: Vec<Sql> = match parked {
+        Some(ranges) => ranges.iter().map(|range| sql.clone().push(" AND ").append(range)).collect(),
+        None => vec![sql],
+    };
+    let by_tenant = group.map(|group| format!(" GROUP BY {group}")).unwrap_or_default();
+    Ok(passes.into_iter().map(|sql| sql.push(&by_tenant)).collect())
 }
 
 /// Counts all records of a placement, but no further than a number.
@@ -262,8 +280,11 @@ mod tests {
         let table = Table::of(&mut session, &query.placement).await.unwrap();
         let owner = Owner::of(&table, &query.placement, trouble).unwrap();
         let moments = Moments::new(&table, query, trouble).unwrap();
-        let sql = survey_sql(&table, &owner, &moments, query, trouble).unwrap();
-        session.plan(&sql).await.unwrap()
+        let mut plans = Vec::new();
+        for sql in survey_sql(&table, &owner, &moments, query, trouble).unwrap() {
+            plans.extend(session.plan(&sql).await.unwrap());
+        }
+        plans
     }
 
     #[tokio::test]
@@ -312,5 +333,36 @@ mod tests {
             vec![Interval { from: DateTime::UNIX_EPOCH, to: DateTime::<Utc>::MAX_UTC }],
         );
         assert!(plan(&scratch, &query).await.contains(&"SCAN t".to_owned()), "the test can tell");
+    }
+
+    #[tokio::test]
+    async fn counting_what_is_parked_and_what_names_nobody_reads_nothing_that_is_kept() {
+        let table =
+            "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at, caller TEXT);
+             CREATE INDEX by_tenant ON call_record (tenant_id, started_at);";
+        let by_time = "CREATE INDEX by_time ON call_record (started_at);";
+        let due = Interval { from: DateTime::UNIX_EPOCH, to: "2025-01-01T00:00:00Z".parse().unwrap() };
+        let one = TenantScope::One(TenantId::parse("t-1").unwrap());
+        let all = TenantScope::AllExcept(vec![TenantId::parse("t-10").unwrap()]);
+        for (indexes, tenants, times, led_by) in [
+            (by_time, one.clone(), Times::UnusableBefore(due.to), "by_tenant (tenant_id=? AND started_at"),
+            ("", one, Times::UnusableBefore(due.to), "by_tenant (tenant_id=? AND started_at"),
+            (by_time, all, Times::UnusableBefore(due.to), "by_time (started_at"),
+            (by_time, TenantScope::Nameless, Times::UnusableBefore(due.to), "by_time (started_at"),
+            (by_time, TenantScope::Nameless, Times::Within(vec![due]), "by_time (started_at"),
+            ("", TenantScope::Nameless, Times::Any, "by_tenant (tenant_id"),
+        ] {
+            let scratch = Scratch::new(&format!("{table}{indexes}")).await;
+            let mut query = due_query(tenants, vec![]);
+            query.selection.within[0].times = times;
+            let steps = plan(&scratch, &query).await;
+            let reads: Vec<&String> = steps.iter().filter(|step| step.contains(" t")).collect();
+            let is_led = |step: &&String| step.starts_with("SEARCH t") && step.contains(led_by);
+            let is_range = |step: &&String| step.ends_with("=?)") || step.contains(['<', '>']);
+            assert!(
+                !reads.is_empty() && reads.iter().all(|step| is_led(step) && is_range(step)),
+                "{steps:?}"
+            );
+        }
     }
 }
