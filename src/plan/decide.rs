@@ -616,7 +616,7 @@ rotation = "3 days"
             .filter(|scope| within(&scope.times))
             .flat_map(|scope| match &scope.times {
                 Times::Within(spans) => spans.as_slice(),
-                Times::Any | Times::UpTo(_) | Times::Unusable => &[],
+                Times::Any | Times::UpTo(_) | Times::Unusable | Times::UnusableBefore(_) => &[],
             })
             .collect();
         assert_eq!(spans.first().map(|span| span.to), Some(at("2024-12-15T12:00:00.000000001+08:00")));

@@ -50,7 +50,7 @@ pub fn fate(
     ledger: &LedgerFacts,
     now: DateTime<Utc>,
 ) -> Fate {
-    let Some(tenant) = seen.tenant else { return Fate::keep(Some(Reason::Parked)) };
+    let Some(tenant) = seen.tenant else { return of_nobody(policy, rows, seen, now) };
     let fate = unheld(policy, rows, seen, tenant, ledger, now);
     let is_due = fate.reason.is_some();
     let held = ledger.holds.iter().any(|hold| {
@@ -63,6 +63,15 @@ pub fn fate(
     } else {
         fate
     }
+}
+
+/// A record that names no tenant is parked: where time tells that it is not over age yet, from that day on.
+fn of_nobody(policy: &Policy, rows: &Placement, seen: &Sighting<'_>, now: DateTime<Utc>) -> Fate {
+    let period = policy.rule(Trigger::Age).and_then(|rule| rule.period).filter(|_| rows.event_time.is_some());
+    let is_young = period
+        .zip(seen.event_time)
+        .is_some_and(|(period, event)| now < due::due_at(event, period, policy.time_zone));
+    Fate::keep(if is_young { None } else { Some(Reason::Parked) })
 }
 
 fn unheld(
@@ -204,7 +213,10 @@ subjects = { phone = { columns = ["phone"], format = "digits" } }
     #[test]
     fn without_tenant_or_time_a_record_is_parked() {
         let parked = (Some(Reason::Parked), Disposition::Retain);
-        assert_eq!(decided(None, EVENT, &LedgerFacts::default(), "2030-01-01T00:00:00Z"), parked);
+        assert_eq!(decided(None, EVENT, &LedgerFacts::default(), "2025-02-28T12:00:00+08:00"), parked);
+        assert_eq!(decided(None, None, &LedgerFacts::default(), "2024-09-01T00:00:00Z"), parked);
+        let young = (None, Disposition::Retain);
+        assert_eq!(decided(None, EVENT, &LedgerFacts::default(), "2025-02-28T11:59:59+08:00"), young);
         assert_eq!(decided(Some("t-1"), None, &LedgerFacts::default(), "2030-01-01T00:00:00Z"), parked);
     }
 

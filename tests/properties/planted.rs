@@ -237,11 +237,11 @@ type Bug = (&'static str, fn(&mut Spoilt));
 const TOO_MANY: [Bug; 24] = [
     ("a hold is forgotten in a termination", |s| {
         s.family(Reason::Termination, "t-10", |step| {
-            step.selection.except.retain(|scope| !is_of_hold(scope))
+            step.selection.except.retain(|scope| !is_of_hold(scope));
         });
     }),
     ("a hold is forgotten in a request", |s| {
-        s.late_request(|step| step.selection.except.retain(|scope| !is_of_hold(scope)))
+        s.late_request(|step| step.selection.except.retain(|scope| !is_of_hold(scope)));
     }),
     ("a hold is forgotten by age", |s| {
         s.family(Reason::Age, "T-1", |step| step.selection.except.retain(|scope| !is_of_hold(scope)));
@@ -252,7 +252,7 @@ const TOO_MANY: [Bug; 24] = [
     ("a hold spares somebody else", |s| {
         let other = reference("phone", "+651", SubjectOrigin::Hold(HoldId::new("hold-10")));
         s.family(Reason::Termination, "t-10", |step| {
-            step.selection.except[0].subjects = Some(vec![other.clone()])
+            step.selection.except[0].subjects = Some(vec![other.clone()]);
         });
     }),
     ("a request takes what an earlier one takes", |s| {
@@ -262,7 +262,7 @@ const TOO_MANY: [Bug; 24] = [
         s.family(Reason::Termination, "gone", |step| step.selection.except.clear());
     }),
     ("age takes what a request takes", |s| {
-        s.family(Reason::Age, "T-1", |step| step.selection.except.retain(is_of_hold))
+        s.family(Reason::Age, "T-1", |step| step.selection.except.retain(is_of_hold));
     }),
     ("one tenant becomes all but the special ones", |s| {
         s.family(Reason::Age, "T-1", |step| all_but(step, &["T-1", "gone", "held", "t-1", "t-10", "t-1x"]));
@@ -270,21 +270,21 @@ const TOO_MANY: [Bug; 24] = [
     ("one tenant becomes all", |s| s.family(Reason::Termination, "t-10", |step| all_but(step, &[]))),
     ("age spares nobody", |s| s.family(Reason::Age, "", |step| all_but(step, &[]))),
     ("age does not spare a held tenant", |s| {
-        s.family(Reason::Age, "", |step| excepted(step).retain(|t| *t != tenant("held")))
+        s.family(Reason::Age, "", |step| excepted(step).retain(|t| *t != tenant("held")));
     }),
     ("age does not spare one who asked", |s| {
-        s.family(Reason::Age, "", |step| excepted(step).retain(|t| *t != tenant("T-1")))
+        s.family(Reason::Age, "", |step| excepted(step).retain(|t| *t != tenant("T-1")));
     }),
     ("age does not spare a terminated tenant", |s| {
         s.step("metrics", Reason::Age, "").selection.tenants =
             TenantScope::AllExcept(["T-1", "held", "t-1", "t-10", "t-1x"].map(tenant).into());
     }),
     ("age does not spare an entitled tenant", |s| {
-        s.family(Reason::Age, "", |step| excepted(step).retain(|t| *t != tenant("t-1x")))
+        s.family(Reason::Age, "", |step| excepted(step).retain(|t| *t != tenant("t-1x")));
     }),
     ("age spares a neighbour instead", |s| {
         s.family(Reason::Age, "", |step| {
-            excepted(step).iter_mut().filter(|t| **t == tenant("t-1x")).for_each(|t| *t = tenant("t-1xx"))
+            excepted(step).iter_mut().filter(|t| **t == tenant("t-1x")).for_each(|t| *t = tenant("t-1xx"));
         });
     }),
     ("an interval ends a tick late", |s| s.family(Reason::Age, "", |step| last_end(step, TICK))),
@@ -294,17 +294,17 @@ const TOO_MANY: [Bug; 24] = [
     }),
     ("an interval of last week is added", |s| {
         s.family(Reason::Age, "", |step| {
-            intervals(step).push(Interval { from: now() - Duration::days(7), to: now() - Duration::days(6) })
+            intervals(step).push(Interval { from: now() - Duration::days(7), to: now() - Duration::days(6) });
         });
     }),
     ("a request takes what came a tick after it", |s| {
-        s.family(Reason::Request, "T-1", |step| upto(step, TICK))
+        s.family(Reason::Request, "T-1", |step| upto(step, TICK));
     }),
     ("a request takes what came after it", |s| {
-        s.late_request(|step| step.selection.within[0].times = Times::Any)
+        s.late_request(|step| step.selection.within[0].times = Times::Any);
     }),
     ("a request takes all of the tenant", |s| {
-        s.family(Reason::Request, "T-1", |step| step.selection.within[0].subjects = None)
+        s.family(Reason::Request, "T-1", |step| step.selection.within[0].subjects = None);
     }),
     ("a request takes one more subject", |s| {
         let more = reference("phone", "+653", SubjectOrigin::Request(RequestId::new("req-aged")));
@@ -315,15 +315,15 @@ const TOO_MANY: [Bug; 24] = [
 /// Which records: too few, or of somebody else.
 const TOO_FEW_OR_OTHERS: [Bug; 26] = [
     ("age spares somebody of whom nobody said anything", |s| {
-        s.family(Reason::Age, "", |step| excepted(step).push(tenant("stranger")))
+        s.family(Reason::Age, "", |step| excepted(step).push(tenant("stranger")));
     }),
     ("an interval ends a tick early", |s| s.family(Reason::Age, "", |step| last_end(step, -TICK))),
     ("an interval ends an hour early", |s| s.family(Reason::Age, "", |step| last_end(step, -HOUR))),
     ("an interval is left out", |s| {
-        s.family(Reason::Age, "", |step| assert!(intervals(step).pop().is_some()))
+        s.family(Reason::Age, "", |step| assert!(intervals(step).pop().is_some()));
     }),
     ("an interval begins late", |s| {
-        s.family(Reason::Age, "", |step| intervals(step)[0].from = now() - Duration::days(500))
+        s.family(Reason::Age, "", |step| intervals(step)[0].from = now() - Duration::days(500));
     }),
     ("an interval has a hole", |s| {
         s.family(Reason::Age, "", |step| {
@@ -331,21 +331,21 @@ const TOO_FEW_OR_OTHERS: [Bug; 26] = [
             let hole = now() - Duration::days(300);
             intervals(step)[0].to = hole;
             intervals(step).insert(1, Interval { from: hole + HOUR, to: first.to });
-        })
+        });
     }),
     ("a request leaves its last instant", |s| s.family(Reason::Request, "T-1", |step| upto(step, -TICK))),
     ("a request leaves a subject", |s| s.family(Reason::Request, "T-1", |step| drop(subjects(step).pop()))),
     ("a request names nobody", |s| s.family(Reason::Request, "T-1", |step| subjects(step).clear())),
     ("a request's subject is looked up in a hold", |s| {
         s.family(Reason::Request, "T-1", |step| {
-            subjects(step)[0].origin = SubjectOrigin::Hold(HoldId::new("hold-aged"))
+            subjects(step)[0].origin = SubjectOrigin::Hold(HoldId::new("hold-aged"));
         });
     }),
     ("a termination takes one subject only", |s| {
         let subjects =
             Some(vec![reference("phone", "+651", SubjectOrigin::Request(RequestId::new("req-gone")))]);
         s.family(Reason::Termination, "t-10", |step| {
-            step.selection.within.push(Scope { subjects: subjects.clone(), times: Times::Any })
+            step.selection.within.push(Scope { subjects: subjects.clone(), times: Times::Any });
         });
     }),
     ("a termination takes what is over age only", |s| {
@@ -356,7 +356,7 @@ const TOO_FEW_OR_OTHERS: [Bug; 26] = [
         let subjects =
             Some(vec![reference("phone", "+651", SubjectOrigin::Request(RequestId::new("req-gone")))]);
         s.family(Reason::Termination, "t-10", |step| {
-            step.selection.except.push(Scope { subjects: subjects.clone(), times: Times::Any })
+            step.selection.except.push(Scope { subjects: subjects.clone(), times: Times::Any });
         });
     }),
     ("what a row names is left out", |s| s.drop_step("recordings", Reason::Termination, "t-10")),
@@ -371,20 +371,20 @@ const TOO_FEW_OR_OTHERS: [Bug; 26] = [
         s.step("calls", Reason::Age, "").found_by = Some(other);
     }),
     ("what a row names is selected otherwise than the row", |s| {
-        s.step("recordings", Reason::Termination, "t-10").selection.except.clear()
+        s.step("recordings", Reason::Termination, "t-10").selection.except.clear();
     }),
     ("the tenants of one step are another's", |s| s.family(Reason::Age, "T-1", |step| one(step, "t-1"))),
     ("a termination is a neighbour's", |s| s.family(Reason::Termination, "t-10", |step| one(step, "t-1"))),
     ("the tenant named is not the one selected", |s| {
-        s.family(Reason::Termination, "t-10", |step| step.tenant = Some(tenant("t-1")))
+        s.family(Reason::Termination, "t-10", |step| step.tenant = Some(tenant("t-1")));
     }),
     ("the tenant selected is not the one named", |s| {
         s.family(Reason::Termination, "t-10", |step| {
-            step.selection.tenants = TenantScope::One(tenant("t-1"))
+            step.selection.tenants = TenantScope::One(tenant("t-1"));
         });
     }),
     ("records of nobody are taken", |s| {
-        s.family(Reason::Age, "", |step| step.selection.tenants = TenantScope::Nameless)
+        s.family(Reason::Age, "", |step| step.selection.tenants = TenantScope::Nameless);
     }),
     ("the same records are taken twice", |s| {
         let mut again = s.step("metrics", Reason::Age, "").clone();
@@ -392,7 +392,7 @@ const TOO_FEW_OR_OTHERS: [Bug; 26] = [
         s.plan.steps.push(again);
     }),
     ("a placement is not the one selected", |s| {
-        s.step("notes", Reason::Termination, "gone").selection.placement = PlacementId::new("metrics")
+        s.step("notes", Reason::Termination, "gone").selection.placement = PlacementId::new("metrics");
     }),
 ];
 
@@ -400,41 +400,41 @@ const TOO_FEW_OR_OTHERS: [Bug; 26] = [
 const OTHERWISE_WRONG: [Bug; 33] = [
     ("age is called termination", |s| s.family(Reason::Age, "T-1", |step| step.reason = Reason::Termination)),
     ("termination is called age", |s| {
-        s.family(Reason::Termination, "t-10", |step| step.reason = Reason::Age)
+        s.family(Reason::Termination, "t-10", |step| step.reason = Reason::Age);
     }),
     ("a request is called termination", |s| {
-        s.family(Reason::Request, "gone", |step| step.reason = Reason::Termination)
+        s.family(Reason::Request, "gone", |step| step.reason = Reason::Termination);
     }),
     ("age is called a request", |s| s.family(Reason::Age, "T-1", |step| step.reason = Reason::Request)),
     ("a hold is a reason to erase", |s| s.family(Reason::Age, "T-1", |step| step.reason = Reason::Hold)),
     ("an entitlement is a reason to erase", |s| {
-        s.family(Reason::Age, "T-1", |step| step.reason = Reason::Entitlement)
+        s.family(Reason::Age, "T-1", |step| step.reason = Reason::Entitlement);
     }),
     ("what should be zeroed is deleted", |s| {
-        s.family(Reason::Termination, "t-10", |step| step.method = Method::Delete)
+        s.family(Reason::Termination, "t-10", |step| step.method = Method::Delete);
     }),
     ("what should be zeroed is deleted and said to be", |s| {
         s.family(Reason::Termination, "t-10", |step| {
             step.method = Method::Delete;
             step.level = Level::Deleted;
-        })
+        });
     }),
     ("the level is less than the rule asks for", |s| {
-        s.family(Reason::Request, "T-1", |step| step.level = Level::Scrubbed)
+        s.family(Reason::Request, "T-1", |step| step.level = Level::Scrubbed);
     }),
     ("the level is less than the method must reach", |s| {
-        s.family(Reason::Termination, "t-10", |step| step.level = Level::Deleted)
+        s.family(Reason::Termination, "t-10", |step| step.level = Level::Deleted);
     }),
     ("the level is more than anybody asked for", |s| {
-        s.family(Reason::Age, "", |step| step.level = Level::MediaCleared)
+        s.family(Reason::Age, "", |step| step.level = Level::MediaCleared);
     }),
     ("the clause is another rule's", |s| {
-        s.family(Reason::Termination, "t-10", |step| step.clause = "A".to_owned())
+        s.family(Reason::Termination, "t-10", |step| step.clause = "A".to_owned());
     }),
     ("the store is another", |s| s.family(Reason::Age, "", |step| step.store = StoreId::new("tapes"))),
     ("the category is another", |s| s.step("metrics", Reason::Age, "").category = Category::new("calls")),
     ("the placement is unknown", |s| {
-        s.step("metrics", Reason::Age, "").placement = PlacementId::new("metric")
+        s.step("metrics", Reason::Age, "").placement = PlacementId::new("metric");
     }),
     ("a placement that only rotates is erased", |s| {
         let step = s.step("calls", Reason::Termination, "t-10");
@@ -445,13 +445,13 @@ const OTHERWISE_WRONG: [Bug; 33] = [
     }),
     ("a deadline is a day late", |s| s.step("notes", Reason::Termination, "gone").deadline += DAY),
     ("a deadline is a tick late where a backup rotates", |s| {
-        s.family(Reason::Termination, "t-10", |step| step.deadline += TICK)
+        s.family(Reason::Termination, "t-10", |step| step.deadline += TICK);
     }),
     ("a deadline forgets that a backup rotates", |s| {
-        s.family(Reason::Request, "T-1", |step| step.deadline += Duration::days(14))
+        s.family(Reason::Request, "T-1", |step| step.deadline += Duration::days(14));
     }),
     ("a deadline is weeks early", |s| {
-        s.family(Reason::Request, "T-1", |step| step.deadline -= Duration::days(10))
+        s.family(Reason::Request, "T-1", |step| step.deadline -= Duration::days(10));
     }),
     ("a deadline by age is a tick late", |s| s.step("metrics", Reason::Age, "").deadline += TICK),
     ("due since too late", |s| {
@@ -460,24 +460,24 @@ const OTHERWISE_WRONG: [Bug; 33] = [
         step.deadline += DAY;
     }),
     ("a request is due since later than its receipt", |s| {
-        s.family(Reason::Request, "T-1", |step| step.due_since += TICK)
+        s.family(Reason::Request, "T-1", |step| step.due_since += TICK);
     }),
     ("a termination is due since earlier than its grace ends", |s| {
-        s.family(Reason::Termination, "t-10", |step| step.due_since -= TICK)
+        s.family(Reason::Termination, "t-10", |step| step.due_since -= TICK);
     }),
     ("the records counted are too young", |s| {
-        s.step("metrics", Reason::Age, "").newest = Some(now() - Duration::days(9))
+        s.step("metrics", Reason::Age, "").newest = Some(now() - Duration::days(9));
     }),
     ("the records counted have no time", |s| s.step("metrics", Reason::Age, "").newest = None),
     ("the request is another tenant's", |s| {
-        s.family(Reason::Request, "T-1", |step| step.request_id = Some(RequestId::new("req-gone")))
+        s.family(Reason::Request, "T-1", |step| step.request_id = Some(RequestId::new("req-gone")));
     }),
     ("the request is not open", |s| {
-        s.family(Reason::Request, "T-1", |step| step.request_id = Some(RequestId::new("req-old")))
+        s.family(Reason::Request, "T-1", |step| step.request_id = Some(RequestId::new("req-old")));
     }),
     ("no request is named", |s| s.family(Reason::Request, "T-1", |step| step.request_id = None)),
     ("a termination names a request", |s| {
-        s.family(Reason::Termination, "gone", |step| step.request_id = Some(RequestId::new("req-gone")))
+        s.family(Reason::Termination, "gone", |step| step.request_id = Some(RequestId::new("req-gone")));
     }),
     ("a step names another subject than its request", |s| {
         s.family(Reason::Request, "gone", |step| {
@@ -485,7 +485,7 @@ const OTHERWISE_WRONG: [Bug; 33] = [
                 kind: "phone".to_owned(),
                 fingerprint: phone("+652").fingerprint().clone(),
             });
-        })
+        });
     }),
     ("the category was not asked for", |s| {
         let of = s
@@ -520,7 +520,7 @@ const OTHER_FACTS: [Bug; 8] = [
     }),
     ("the tenant is not terminated", |s| drop(s.facts.ledger.terminated.remove(0))),
     ("a request is received a second later than the plan", |s| {
-        s.facts.ledger.requests[2].received_at = now() + Duration::seconds(1)
+        s.facts.ledger.requests[2].received_at = now() + Duration::seconds(1);
     }),
     ("a request was cancelled", |s| drop(s.facts.ledger.requests.remove(2))),
     ("a hold was placed", |s| s.facts.ledger.holds[3].tenant = tenant("T-1")),

@@ -38,15 +38,18 @@ pub(super) fn is_held(world: &World, policy: &Policy, rows: &Placement, record: 
 
 fn but_for_holds(world: &World, policy: &Policy, rows: &Placement, record: &Record) -> Option<Reason> {
     let now = world.now;
-    let Some(tenant) = &record.tenant else { return Some(Reason::Parked) };
     let time = record.usable(rows, now);
+    let Some(tenant) = &record.tenant else {
+        // Of nobody: reported from the day on which it would go, or at once where no such day can be told.
+        let age = policy.rules.iter().find(|rule| rule.trigger == Trigger::Age).and_then(|rule| rule.period);
+        let is_young = age.zip(time).is_some_and(|(period, time)| ends(time, period, policy) > now);
+        return if is_young { None } else { Some(Reason::Parked) };
+    };
     let has = |trigger: Trigger| policy.rules.iter().any(|rule| rule.trigger == trigger);
     for request in world.ledger.requests.iter().filter(|request| request.tenant == *tenant) {
         let covers = match &request.scope {
             RequestScope::Everything => true,
-            RequestScope::Categories(categories) => {
-                categories.iter().any(|category| *category == policy.category)
-            }
+            RequestScope::Categories(categories) => categories.contains(&policy.category),
             RequestScope::Subjects(keys) => names_one(rows, record, keys),
         };
         let came_after = time.is_some_and(|time| time > request.received_at);
