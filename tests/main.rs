@@ -16,6 +16,7 @@ mod conformance;
 mod crash;
 mod harness;
 mod ledger;
+mod properties;
 mod red;
 mod scenarios;
 mod sqlite_store;
