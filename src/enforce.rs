@@ -94,12 +94,13 @@ pub async fn run_on(
     let _place = ledger.claim_run().await?;
     refuse_doubts(world, ledger, &order).await?;
     let mut readers = Readers::open(world).await?;
-    readers.prove(ledger).await?;
+    readers.prove(Some(ledger)).await?;
     let unknown = recover::recover(world, ledger, &readers).await?;
     let (reviewed, approvals, silent) = read(world, ledger, &readers, &order).await?;
     let mut run = Run::begin(world, ledger, &reviewed, watcher).await?;
     run.failures.extend(unknown);
     run.report_silent(&silent, &readers);
+    run.meet(&readers).await?;
     if matches!(order, Order::Approve(_)) {
         // Before anything is done that only the approval allows.
         ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
@@ -269,6 +270,16 @@ impl<'a> Run<'a> {
                 self.failures.push(why.clone());
             }
         }
+    }
+
+    /// Leaves the marker in stores that were never met, whether anything is due there or not: from now on no empty
+    /// mount is taken for them. Guarded by `a_store_is_marked_before_anything_is_due_there`.
+    async fn meet(&mut self, readers: &Readers) -> Result<(), Trouble> {
+        let marked = self.ledger.marked_stores().await?;
+        for id in readers.believed().filter(|id| !marked.contains_key(id)) {
+            self.reopen(id).await?;
+        }
+        Ok(())
     }
 
     fn doubt(&mut self, store: &StoreId, category: Category, message: String) {

@@ -1,6 +1,7 @@
 //! Ledger and stores in, facts out, and everything that follows from facts without changing anything: plans, reports.
 //! It owns the questions that are put to the stores; it holds [`Reader`]s only and decides nothing.
 
+mod calendar;
 mod identity;
 mod report;
 mod trouble;

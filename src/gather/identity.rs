@@ -15,9 +15,7 @@ impl Readers {
     /// As [`Readers::open`]; a store that is not the one meant is a doubt.
     pub(super) async fn proven(world: &World, ledger: Option<&dyn Ledger>) -> Result<Self, Trouble> {
         let mut readers = Self::open(world).await?;
-        if let Some(ledger) = ledger {
-            readers.prove(ledger).await?;
-        }
+        readers.prove(ledger).await?;
         match readers.doubted.pop_first() {
             Some((_, why)) => Err(Trouble::Doubt(why)),
             None => Ok(readers),
@@ -29,9 +27,12 @@ impl Readers {
     ///
     /// # Errors
     /// Where the ledger cannot be read.
-    pub(crate) async fn prove(&mut self, ledger: &dyn Ledger) -> Result<(), Trouble> {
-        let own = ledger.ledger_id().await?;
-        let marked = ledger.marked_stores().await?;
+    pub(crate) async fn prove(&mut self, ledger: Option<&dyn Ledger>) -> Result<(), Trouble> {
+        let (own, marked) = match ledger {
+            Some(ledger) => (ledger.ledger_id().await?, ledger.marked_stores().await?),
+            // No ledger has an empty id: where there is none, every marker names another one.
+            None => (String::new(), BTreeMap::new()),
+        };
         for (id, reader) in std::mem::take(&mut self.readers) {
             match reader.identity().await {
                 Ok(identity) => match stranger(&id, &identity, &own, marked.contains_key(&id)) {
@@ -51,6 +52,11 @@ impl Readers {
             }
         }
         Ok(())
+    }
+
+    /// Stores that answered and are believed.
+    pub(crate) fn believed(&self) -> impl Iterator<Item = &StoreId> {
+        self.readers.keys()
     }
 
     /// Stores that are not the ones meant, with the reason.

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
+use super::calendar::{Calendar, Due};
 use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of};
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
 use crate::ledger::{Head, Ledger, RequestRow, RequestState};
+use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
 use crate::policy::{Method, Placement, Policy, Records, Trigger};
@@ -73,6 +75,12 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
         for placement in policy.placements.iter().filter(|placement| placement.records.is_some()) {
             let Ok(reader) = readers.get(&placement.store) else { continue };
             problems.extend(levels(policy, placement, &reader.capability().levels));
+            if let Some((rows, Some(column))) = rows_of(policy, placement)
+                && let Ok(naming) = readers.get(&rows.store)
+                && let Err(trouble) = naming.naming_rows(rows, column, &[]).await
+            {
+                problems.push(error(format!("{}.found_by", placement.name), trouble.to_string(), None));
+            }
             match reader.inspect(placement).await {
                 Ok(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
                     severity: if finding.fatal { "error" } else { "warning" },
@@ -224,30 +232,36 @@ pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> 
     let readers = Readers::proven(world, view).await?;
     let zone = world.config.schedule.time_zone;
     let mut days = Vec::new();
-    let mut before: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
+    let mut calendar = Calendar::default();
     let mut date = from.with_timezone(&zone).date_naive();
     let last = to.with_timezone(&zone).date_naive();
     while date <= last {
         let at = due::end_of_day(date, zone).min(to);
         let facts = reached(world, &readers, ledger.clone(), at).await?;
-        let mut sums: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
-        for (group, records) in counted(groups(&world.policies, &facts, at), &facts) {
-            if group.reason.disposition() == Disposition::Erase {
-                *sums.entry((group.placement.name.clone(), group.reason)).or_default() += records;
-            }
+        for ((placement, reason), records) in calendar.turn(due_in(world, &facts, at)) {
+            days.push(SimulatedDay { date, placement, reason, records });
         }
-        for ((placement, reason), sum) in &sums {
-            let records = sum.saturating_sub(before.get(&(placement.clone(), *reason)).copied().unwrap_or(0));
-            if records > 0 {
-                days.push(SimulatedDay { date, placement: placement.clone(), reason: *reason, records });
-            }
-        }
-        before = sums;
         date = date
             .checked_add_days(Days::new(1))
             .ok_or_else(|| Trouble::Schema("the span leaves the calendar".into()))?;
     }
     Ok(Simulation { days })
+}
+
+/// What is due, by placement, tenant and reason.
+fn due_in(world: &World, facts: &Facts, at: DateTime<Utc>) -> Due {
+    let mut due = Due::new();
+    for group in groups(&world.policies, facts, at) {
+        if let (Disposition::Erase, Some(survey)) =
+            (group.reason.disposition(), facts.surveys.get(&group.selection.digest()))
+        {
+            for (tenant, tally) in &survey.tenants {
+                let place = (group.placement.name.clone(), tenant.clone());
+                *due.entry(place).or_default().entry(group.reason).or_default() += tally.records;
+            }
+        }
+    }
+    due
 }
 
 async fn reached(
