@@ -50,7 +50,7 @@ pub fn fate(
     ledger: &LedgerFacts,
     now: DateTime<Utc>,
 ) -> Fate {
-    let Some(tenant) = seen.tenant else { return Fate::keep(Some(Reason::Parked)) };
+    let Some(tenant) = seen.tenant else { return of_nobody(policy, rows, seen, now) };
     let fate = unheld(policy, rows, seen, tenant, ledger, now);
     let is_due = fate.reason.is_some();
     let held = ledger.holds.iter().any(|hold| {
@@ -62,6 +62,18 @@ pub fn fate(
         Fate { disposition: Disposition::Retain, reason: Some(Reason::Hold), ..fate }
     } else {
         fate
+    }
+}
+
+/// A record that names no tenant: parked from the day on which the age rule would take it, or at once where there is
+/// no such day.
+fn of_nobody(policy: &Policy, rows: &Placement, seen: &Sighting<'_>, now: DateTime<Utc>) -> Fate {
+    let period = policy.rule(Trigger::Age).and_then(|rule| rule.period);
+    match (period, rows.event_time.as_ref(), seen.event_time) {
+        (Some(period), Some(_), Some(event)) if now < due::due_at(event, period, policy.time_zone) => {
+            Fate::keep(None)
+        }
+        (Some(_) | None, Some(_) | None, Some(_) | None) => Fate::keep(Some(Reason::Parked)),
     }
 }
 
