@@ -131,8 +131,8 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Rows that name a tenant: text that is not only white space, or an integer. Blobs, fractions and NULL name
-    /// nobody.
+    /// Rows that name a tenant: text that is not only white space, or an integer. Blobs, fractions, NULL and text that
+    /// is not UTF-8 name nobody.
     fn named(&self) -> Sql {
         match self {
             Self::Column(column) => Sql::new("(typeof(")
@@ -141,12 +141,24 @@ impl<'a> Owner<'a> {
                 .push(&column.sql)
                 .push(", ")
                 .bind_text(white_space())
-                .push(") <> '') OR typeof(")
+                .push(") <> '' AND ")
+                .push(&is_utf8(&column.sql))
+                .push(") OR typeof(")
                 .push(&column.sql)
                 .push(") = 'integer'"),
             Self::Constant(_) => Sql::always(),
         }
     }
+}
+
+/// True where a text is UTF-8, which SQLite never checks: where each character is what it decodes to. Plain ASCII, as
+/// nearly all names are, is told at a glance.
+fn is_utf8(text: &str) -> String {
+    format!(
+        "CASE WHEN {text} NOT GLOB '*[^ -~]*' THEN TRUE ELSE NOT EXISTS (WITH RECURSIVE place(i) AS (SELECT 1 \
+         UNION ALL SELECT i + 1 FROM place WHERE i < length({text})) SELECT 1 FROM place \
+         WHERE char(unicode(substr({text}, i, 1))) IS NOT substr({text}, i, 1)) END"
+    )
 }
 
 fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
