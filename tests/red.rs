@@ -781,3 +781,39 @@ async fn a_window_never_takes_more_than_it_was_found_with() {
     assert!(error.to_string().contains("more records match"), "{error}");
     assert_eq!(center.count("calls.db", "call_record").await, 10);
 }
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_while_it_is_settled_does_not_break_the_run() {
+    let more = RECORDS
+        .replace("call-records", "more-records")
+        .replace("\"calls\"", "\"more\"")
+        .replace("call_record", "more_record");
+    let center = Center::new(&[RECORDS, &more]).await;
+    center.call("t-1", "2026-01-01", "+651", "").await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let (file, id) = (center.path("more.db"), request.clone());
+    let (locked, is_locked) = std::sync::mpsc::channel();
+    let is_locked = std::sync::Mutex::new(is_locked);
+    let (ledger, key) = (center.path("retentiond.db"), center.path("ledger.key"));
+    let other = std::sync::Mutex::new(Some(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+            sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.unwrap();
+            locked.send(()).unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let ledger = SqliteLedger::open(&ledger, &key).await.unwrap();
+            ledger.cancel_request(&id, at(NOW)).await.unwrap();
+            sqlx::query("ROLLBACK").execute(&mut connection).await.unwrap();
+        });
+    }));
+    let watcher = move |_| {
+        if let Some(other) = other.lock().unwrap().take() {
+            std::thread::spawn(other);
+            is_locked.lock().unwrap().recv().unwrap();
+        }
+    };
+    let report = run_once(&center.world(NOW), Order::Now { at: at(NOW) }, &watcher).await.unwrap();
+    assert_eq!((report.status, report.totals.erased), (RunStatus::Done, 1));
+    assert_eq!(center.show(&request).await.state, RequestState::Cancelled);
+}
