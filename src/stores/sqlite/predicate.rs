@@ -137,29 +137,45 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Rows of which [`Owner::name`] is what is stored: not a blob or a fraction that only reads like a name.
+    /// Rows of which [`Owner::name`] is what is stored: not a blob or a fraction that only reads like a name, and not a
+    /// text that is not UTF-8.
     pub(super) fn may_be_named(&self) -> Sql {
         match self {
-            Self::Column(column) => Sql::new(&format!("typeof({}) IN ('text', 'integer')", column.sql)),
+            Self::Column(column) => Sql::new(&format!(
+                "CASE typeof({0}) WHEN 'text' THEN {1} WHEN 'integer' THEN TRUE ELSE FALSE END",
+                column.sql,
+                is_utf8(&column.sql)
+            )),
             Self::Constant(_) => Sql::always(),
         }
     }
 
-    /// Rows that name a tenant: text that is not only white space, or an integer. Blobs, fractions and NULL name
-    /// nobody.
+    /// Rows that name a tenant: text that is not only white space, or an integer. Blobs, fractions, NULL and text that
+    /// is not UTF-8 name nobody.
     fn named(&self) -> Sql {
         match self {
             // A text that begins with a visible ASCII character needs no trimming.
             Self::Column(column) => {
                 let c = &column.sql;
-                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN "))
+                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN ("))
                     .push(&format!("{c} COLLATE BINARY BETWEEN '!' AND '~' OR trim({c}, "))
                     .bind_text(white_space())
-                    .push(") COLLATE BINARY <> '' WHEN 'integer' THEN TRUE ELSE FALSE END")
+                    .push(&format!(") COLLATE BINARY <> '') AND {} ", is_utf8(c)))
+                    .push("WHEN 'integer' THEN TRUE ELSE FALSE END")
             }
             Self::Constant(_) => Sql::always(),
         }
     }
+}
+
+/// True where a text is UTF-8, which SQLite never checks: where each character is what it decodes to. Plain ASCII, as
+/// nearly all names are, is told at a glance.
+fn is_utf8(text: &str) -> String {
+    format!(
+        "CASE WHEN {text} NOT GLOB '*[^ -~]*' THEN TRUE ELSE NOT EXISTS (WITH RECURSIVE place(i) AS (SELECT 1 \
+         UNION ALL SELECT i + 1 FROM place WHERE i < length({text})) SELECT 1 FROM place \
+         WHERE char(unicode(substr({text}, i, 1))) IS NOT substr({text}, i, 1)) END"
+    )
 }
 
 fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
