@@ -1,10 +1,12 @@
 //! Carries out a [`ReviewedPlan`]: order, leases, read-back, outcomes. It owns one run from claim to report.
 //! It has no choice left to make about records: which, why and how is in the plan.
 
+mod again;
 pub mod pace;
 mod recover;
 mod report;
 mod settle;
+mod shared;
 mod step;
 mod unit;
 mod verify;
@@ -17,11 +19,12 @@ use uuid::Uuid;
 
 use crate::audit;
 use crate::gather::{self, Readers};
-use crate::id::{PlacementId, PlanId, RunId, StepId, StoreId};
+use crate::id::{Category, PlacementId, PlanId, RunId, StepId, StoreId};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger, RunRow};
 use crate::plan::review::{Approvals, ReviewedPlan, review};
 use crate::plan::{Plan, Refusal, Step, plan};
+use crate::policy::Policy;
 use crate::stores::{self, Store};
 
 pub use crate::gather::{Trouble, World};
@@ -56,6 +59,9 @@ pub struct Progress {
     pub of: u64,
 }
 
+/// Stores that could not be asked, with the reason.
+type Silent = BTreeMap<StoreId, String>;
+
 /// Tells somebody how far a run has come.
 pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
@@ -87,25 +93,31 @@ pub async fn run_on(
 ) -> Result<RunReport, Trouble> {
     let _place = ledger.claim_run().await?;
     refuse_doubts(world, ledger, &order).await?;
-    let readers = Readers::open(world).await?;
-    recover::recover(world, ledger).await?;
-    let (reviewed, approvals) = read(world, ledger, &readers, &order).await?;
+    let mut readers = Readers::open(world).await?;
+    readers.prove(Some(ledger)).await?;
+    let unknown = recover::recover(world, ledger, &readers).await?;
+    let (reviewed, approvals, silent) = read(world, ledger, &readers, &order).await?;
     let mut run = Run::begin(world, ledger, &reviewed, watcher).await?;
-    for store in run.silent(&reviewed, &readers) {
-        run.failures.push(store);
+    run.failures.extend(unknown);
+    run.report_silent(&silent, &readers);
+    run.meet(&readers).await?;
+    if matches!(order, Order::Approve(_)) {
+        // Before anything is done that only the approval allows.
+        ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
-    run.carry_out(&reviewed, None).await?;
+    run.carry_out(&reviewed.allowed().cloned().collect::<Vec<_>>()).await?;
     let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
     if !moved.is_empty() && run.stop.is_none() {
-        let again = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
+        let (again, silent) = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
+        run.report_silent(&silent, &readers);
         ledger.extend_run(&run.row.run_id, again.plan(), world.clock.now()).await?;
-        run.carry_out(&again, Some((&moved, matches!(order, Order::Now { .. })))).await?;
+        let is_fixed = !matches!(order, Order::Now { .. });
+        let steps = again::replacements(&again, &moved, &run.drafts, is_fixed);
+        run.carry_out(&steps).await?;
+        run.wait_for_approval(&again, &moved, is_fixed).await?;
         if !run.moved.is_empty() {
             run.failures.push("something changed twice while the run was under way; run it again".to_owned());
         }
-    }
-    if matches!(order, Order::Approve(_)) {
-        ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
     run.scrub().await?;
     let refused = reviewed.refused();
@@ -147,13 +159,13 @@ async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Res
     Ok(())
 }
 
-/// Facts, plan and review for an order.
+/// Facts, plan and review for an order, and the stores that could not be asked.
 async fn read(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
     order: &Order,
-) -> Result<(ReviewedPlan, Approvals), Trouble> {
+) -> Result<(ReviewedPlan, Approvals, Silent), Trouble> {
     let (stored, only) = match order {
         Order::Now { .. } => (None, None),
         Order::File(plan) => (Some((**plan).clone()), None),
@@ -180,7 +192,7 @@ async fn read(
         None => plan(&world.policies, &facts, at)?,
     };
     let reviewed = review(plan, only.as_ref(), &world.policies, &facts, gather::caps(world), &approvals)?;
-    Ok((reviewed, approvals))
+    Ok((reviewed, approvals, facts.unreachable))
 }
 
 async fn plan_anew(
@@ -189,11 +201,12 @@ async fn plan_anew(
     readers: &Readers,
     at: DateTime<Utc>,
     approvals: &Approvals,
-) -> Result<ReviewedPlan, Trouble> {
+) -> Result<(ReviewedPlan, Silent), Trouble> {
     let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
     let facts = gather::facts(world, readers, known, at).await?;
     let plan = plan(&world.policies, &facts, at)?;
-    Ok(review(plan, None, &world.policies, &facts, gather::caps(world), approvals)?)
+    let reviewed = review(plan, None, &world.policies, &facts, gather::caps(world), approvals)?;
+    Ok((reviewed, facts.unreachable))
 }
 
 /// A run under way.
@@ -208,6 +221,8 @@ struct Run<'a> {
     refusals: Vec<Refusal>,
     failures: Vec<String>,
     stop: Option<String>,
+    /// How long the store took to erase the last batch: about as long as it held its locks.
+    erasing: std::time::Duration,
 }
 
 impl<'a> Run<'a> {
@@ -241,47 +256,80 @@ impl<'a> Run<'a> {
             refusals: Vec::new(),
             failures: Vec::new(),
             stop: None,
+            erasing: std::time::Duration::ZERO,
         })
     }
 
-    /// Placements that could not be asked at all: the run did not do what it should.
-    fn silent(&self, reviewed: &ReviewedPlan, readers: &Readers) -> Vec<String> {
-        let planned = reviewed.plan().steps.len();
-        tracing::debug!(planned, "steps in the plan");
-        readers.silent().map(|(_, why)| why.clone()).collect()
+    /// Stores that could not be asked, also while they were counted: the run did not do what it should. A store that
+    /// is not the one meant is a refusal.
+    fn report_silent(&mut self, silent: &Silent, readers: &Readers) {
+        for (id, why) in silent {
+            if readers.doubted().contains_key(id) {
+                let of_store = |policy: &&Policy| policy.placements.iter().any(|p| &p.store == id);
+                if let Some(policy) = self.world.policies.iter().find(of_store) {
+                    self.doubt(id, policy.category.clone(), why.clone());
+                }
+            } else if !self.failures.contains(why) {
+                self.failures.push(why.clone());
+            }
+        }
     }
 
-    /// Runs the allowed steps of a plan; with `again`, only those that take the place of steps that moved, and, where
-    /// the order was a fixed plan, only where they are no larger.
-    async fn carry_out(
-        &mut self,
-        reviewed: &ReviewedPlan,
-        again: Option<(&[Step], bool)>,
-    ) -> Result<(), Trouble> {
-        let replaces = |step: &Step| {
-            again.is_none_or(|(moved, any_size)| {
-                moved.iter().any(|old| {
-                    old.placement == step.placement
-                        && old.reason == step.reason
-                        && old.request_id == step.request_id
-                        && (any_size || step.records <= old.records)
-                })
-            })
-        };
-        let is_new = |step: &&Step| self.drafts.iter().all(|draft| draft.step.step_id != step.step_id);
-        let allowed: Vec<&Step> = reviewed.allowed().filter(|step| replaces(step)).filter(is_new).collect();
-        for rows in allowed.iter().filter(|step| step.found_by.is_none()) {
+    /// Leaves the marker in stores that were never met, whether anything is due there or not: from now on no empty
+    /// mount is taken for them. Guarded by `a_store_is_marked_before_anything_is_due_there`.
+    async fn meet(&mut self, readers: &Readers) -> Result<(), Trouble> {
+        let marked = self.ledger.marked_stores().await?;
+        for id in readers.believed().filter(|id| !marked.contains_key(id)) {
+            self.reopen(id).await?;
+        }
+        Ok(())
+    }
+
+    fn doubt(&mut self, store: &StoreId, category: Category, message: String) {
+        let known = |refusal: &Refusal| refusal.code == "identity" && &refusal.store == store;
+        if !self.refusals.iter().any(known) {
+            let code = "identity".to_owned();
+            self.refusals.push(Refusal { code, category, store: store.clone(), message, approve: None });
+        }
+    }
+
+    /// Runs steps: the rows of each, with what they name.
+    async fn carry_out(&mut self, steps: &[Step]) -> Result<(), Trouble> {
+        for rows in steps.iter().filter(|step| step.found_by.is_none()) {
             if self.stop.is_some() {
                 return Ok(());
             }
-            let named: Vec<&Step> = allowed
-                .iter()
-                .filter(|step| step.found_by.as_ref() == Some(&rows.step_id))
-                .copied()
-                .collect();
+            let named: Vec<&Step> =
+                steps.iter().filter(|step| step.found_by.as_ref() == Some(&rows.step_id)).collect();
             self.run_unit(rows, &named).await?;
         }
         Ok(())
+    }
+
+    /// What would take the place of steps that moved but is over a limit by now waits as any other refused step.
+    async fn wait_for_approval(
+        &mut self,
+        again: &ReviewedPlan,
+        moved: &[Step],
+        is_fixed: bool,
+    ) -> Result<(), Trouble> {
+        let refused: BTreeSet<StepId> = again.refused().into_iter().collect();
+        let waiting: Vec<&Step> = again
+            .plan()
+            .steps
+            .iter()
+            .filter(|step| refused.contains(&step.step_id))
+            .filter(|step| moved.iter().any(|old| again::takes_place(step, old, is_fixed)))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let of_these = |refusal: &&Refusal| {
+            waiting.iter().any(|step| step.category == refusal.category && step.store == refusal.store)
+        };
+        self.refusals.extend(again.plan().refusals.iter().filter(of_these).cloned());
+        let ids: Vec<StepId> = waiting.iter().map(|step| step.step_id.clone()).collect();
+        Ok(self.ledger.store_refused(again.plan(), &ids, self.world.clock.now()).await?)
     }
 
     /// Opens a store for erasing, once, and makes sure that it is the one meant. `None` where it is refused or out of
@@ -304,16 +352,7 @@ impl<'a> Run<'a> {
                 Ok(Some(store))
             }
             Err(Trouble::Doubt(message)) => {
-                let refusal = Refusal {
-                    code: "identity".to_owned(),
-                    category: step.category.clone(),
-                    store: id.clone(),
-                    message,
-                    approve: None,
-                };
-                if !self.refusals.contains(&refusal) {
-                    self.refusals.push(refusal);
-                }
+                self.doubt(id, step.category.clone(), message);
                 Ok(None)
             }
             Err(other) => {
@@ -328,24 +367,15 @@ impl<'a> Run<'a> {
         let identity = store.identity().await?;
         let own = self.ledger.ledger_id().await?;
         let marked = self.ledger.marked_stores().await?.contains_key(id);
-        match (identity.ledger_id, marked) {
-            (Some(ledger), _) if ledger != own => {
-                Err(Trouble::Doubt(format!("store `{id}` is marked by another ledger")))
-            }
-            (Some(_), _) if identity.store.as_deref() != Some(id.as_str()) => {
-                Err(Trouble::Doubt(format!("store `{id}` is marked under another name")))
-            }
-            (Some(_), true) => Ok(()),
-            (None, true) => Err(Trouble::Doubt(format!(
-                "store `{id}` has lost its marker: it may be a restored copy, an empty mount or a namesake"
-            ))),
-            (marker, false) => {
-                if marker.is_none() {
-                    store.mark(&own, id).await?;
-                }
-                self.ledger.record_mark(id, self.world.clock.now()).await?;
-                Ok(())
-            }
+        if let Some(why) = gather::stranger(id, &identity, &own, marked) {
+            return Err(Trouble::Doubt(why));
         }
+        if !marked {
+            if identity.ledger_id.is_none() {
+                store.mark(&own, id).await?;
+            }
+            self.ledger.record_mark(id, self.world.clock.now()).await?;
+        }
+        Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! Ledger and stores in, facts out, and everything that follows from facts without changing anything: plans, reports.
 //! It owns the questions that are put to the stores; it holds [`Reader`]s only and decides nothing.
 
+mod calendar;
+mod identity;
 mod report;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -27,6 +29,8 @@ pub use report::{
 };
 pub use trouble::Trouble;
 
+pub(crate) use identity::stranger;
+
 /// What a command works with: configuration, policies and a clock.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -42,6 +46,7 @@ pub struct World {
 pub struct Readers {
     readers: BTreeMap<StoreId, Arc<dyn Reader>>,
     unreachable: BTreeMap<StoreId, String>,
+    doubted: BTreeMap<StoreId, String>,
 }
 
 impl Readers {
@@ -65,12 +70,7 @@ impl Readers {
                 Err(error) => silence(error, &mut unreachable)?,
             }
         }
-        Ok(Self { readers, unreachable })
-    }
-
-    /// Stores that could not be reached, with the reason.
-    pub fn silent(&self) -> impl Iterator<Item = (&StoreId, &String)> {
-        self.unreachable.iter()
+        Ok(Self { readers, unreachable, doubted: BTreeMap::new() })
     }
 
     /// A store's reader.
@@ -82,18 +82,17 @@ impl Readers {
     }
 }
 
-/// A store that cannot be reached is left out and reported; whatever else is wrong ends the command.
+/// A store that cannot be reached, or refuses, is left out and reported: one store never stops the others. Whatever
+/// else is wrong ends the command.
 fn silence(error: StoreError, unreachable: &mut BTreeMap<StoreId, String>) -> Result<(), Trouble> {
     match error.kind {
-        ErrorKind::Unreachable => {
+        ErrorKind::Unreachable | ErrorKind::Refused => {
             unreachable.insert(error.store.clone(), error.to_string());
             Ok(())
         }
-        ErrorKind::Schema
-        | ErrorKind::Identity
-        | ErrorKind::Refused
-        | ErrorKind::Ambiguous
-        | ErrorKind::Unresolved => Err(Trouble::from(error)),
+        ErrorKind::Schema | ErrorKind::Identity | ErrorKind::Ambiguous | ErrorKind::Unresolved => {
+            Err(Trouble::from(error))
+        }
     }
 }
 
@@ -134,6 +133,7 @@ pub async fn facts(
     at: DateTime<Utc>,
 ) -> Result<Facts, Trouble> {
     let mut facts = Facts { ledger, unreachable: readers.unreachable.clone(), ..Facts::default() };
+    facts.unreachable.extend(readers.doubted.clone());
     for (id, reader) in &readers.readers {
         facts.capabilities.insert(id.clone(), reader.capability());
     }
@@ -177,11 +177,15 @@ async fn survey(
 ) -> Result<bool, Trouble> {
     let now = world.clock.now();
     let mut surveys: BTreeMap<String, Survey> = std::mem::take(&mut facts.surveys);
-    let mut surveyed = std::mem::take(&mut facts.surveyed);
+    let mut surveyed = BTreeSet::new();
     let mut unreachable = facts.unreachable.clone();
     for group in groups(&world.policies, facts, at) {
         let digest = group.selection.digest();
-        if surveys.contains_key(&digest) || unreachable.contains_key(&group.rows.store) {
+        if unreachable.contains_key(&group.rows.store) {
+            continue;
+        }
+        if surveys.contains_key(&digest) {
+            surveyed.insert(group.placement.name.clone());
             continue;
         }
         let query = query_of(&world.policies, &facts.ledger, &group.selection, now)?;
@@ -299,8 +303,8 @@ pub(crate) fn caps(world: &World) -> Caps {
 pub async fn plan_at(world: &World, at: DateTime<Utc>) -> Result<Plan, Trouble> {
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let readers = Readers::proven(world, view).await?;
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let readers = Readers::open(world).await?;
     let facts = facts(world, &readers, ledger, at).await?;
     if let Some((id, why)) = facts.unreachable.first_key_value() {
         return Err(Trouble::unreachable(id, Some(why)));

@@ -115,7 +115,7 @@ pub trait Ledger: Send + Sync {
         plan: &Plan,
         policies: &BTreeMap<Category, String>,
     ) -> Result<(), LedgerError>;
-    /// The run has ended; its own key is destroyed.
+    /// The run has ended; its own key is destroyed, or as soon as each of its batches has an outcome.
     async fn end_run(&self, run: &RunId, status: &str, now: DateTime<Utc>) -> Result<(), LedgerError>;
     /// All runs, latest first, at most `most`.
     async fn runs(&self, most: u32) -> Result<Vec<RunRow>, LedgerError>;

@@ -5,8 +5,6 @@
     clippy::panic,
     clippy::wildcard_enum_match_arm,
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::print_stdout,
     clippy::let_underscore_must_use,
     reason = "a test that cannot go on fails, also in its helpers"
 )]
@@ -18,6 +16,8 @@ mod conformance;
 mod crash;
 mod harness;
 mod ledger;
+mod properties;
+mod red;
 mod scenarios;
 mod sqlite_store;
 mod tidy;

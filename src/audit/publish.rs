@@ -245,9 +245,6 @@ impl Writer {
             self = blocking(move || {
                 for entry in &page {
                     self.push(&entry.body)?;
-                    if entry.index >= signed.0 {
-                        tracing::info!(target: "retentiond::audit", index = entry.index, entry = %entry.body, "audit entry");
-                    }
                 }
                 Ok(self)
             })

@@ -5,38 +5,55 @@ use std::collections::BTreeSet;
 
 use super::step::Draft;
 use crate::gather::{self, Readers, Trouble, World};
+use crate::id::{RunId, StepId};
 use crate::ledger::{Ledger, OpenIntent};
 use crate::plan::CountsByTenant;
-use crate::policy::Method;
+use crate::policy::{Level, Method};
 use crate::stores::{Batch, StillThere};
 
 /// Closes what earlier runs left open. The caller holds the run's place, so whatever is open belongs to the dead.
-pub(super) async fn recover(world: &World, ledger: &dyn Ledger) -> Result<(), Trouble> {
-    let open = ledger.open_intents().await?;
-    if !open.is_empty() {
-        let readers = Readers::open(world).await?;
-        for intent in open {
-            let counts = ask(world, ledger, &readers, &intent).await?;
-            ledger.finish_batch(intent.number, &counts, world.clock.now()).await?;
+/// Answers what stays open since its store cannot be asked now: the next run asks again, the others go on.
+pub(super) async fn recover(
+    world: &World,
+    ledger: &dyn Ledger,
+    readers: &Readers,
+) -> Result<Vec<String>, Trouble> {
+    let mut unknown = Vec::new();
+    let mut still_open: BTreeSet<(RunId, StepId)> = BTreeSet::new();
+    for intent in ledger.open_intents().await? {
+        match ask(world, ledger, readers, &intent).await {
+            Ok(counts) => ledger.finish_batch(intent.number, &counts, world.clock.now()).await?,
+            Err(trouble) => {
+                unknown.push(format!(
+                    "a batch of run `{}` in placement `{}` is still without outcome: {trouble}",
+                    intent.run_id, intent.placement
+                ));
+                still_open.insert((intent.run_id, intent.step_id));
+            }
         }
     }
     let owed: BTreeSet<_> = ledger.scrubs_owed().await?.into_iter().collect();
     for (run, step_id, counts) in ledger.unsettled().await? {
+        if still_open.contains(&(run.clone(), step_id.clone())) {
+            continue;
+        }
         let step = ledger.step_of_run(&run, &step_id).await?;
-        let Some((_, placement)) = world.policies.placement(&step.placement) else { continue };
-        let mut draft = Draft::new(&step, placement, world.clock.now());
+        let accepted =
+            world.policies.placement(&step.placement).and_then(|(_, placement)| placement.accept_level);
+        let mut draft = Draft::new(&step, accepted, world.clock.now());
         draft.take(&counts, world.clock.now());
-        // The level of a step that died before its scrub is the lowest; the scrub is still owed and comes later.
+        // The level of a step that died before its scrub is the lowest; the scrub is still owed and comes later. One
+        // that was paid reached what the operator accepts, and nobody knows whether it reached more.
         let reached = if step.method == Method::Zero && owed.contains(&step.placement) {
-            crate::policy::Level::Deleted
+            Level::Deleted
         } else {
-            step.method.level()
+            accepted.map_or(step.method.level(), |accepted| accepted.min(step.method.level()))
         };
         draft.level = reached;
         draft.fail("the run was interrupted before this step was settled");
         ledger.record_outcome(&draft.outcome(&run), world.clock.now()).await?;
     }
-    Ok(())
+    Ok(unknown)
 }
 
 /// Asks the store what is left of a batch whose outcome nobody wrote down.

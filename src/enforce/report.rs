@@ -80,14 +80,16 @@ pub struct PlacementReport {
 }
 
 impl Run<'_> {
-    /// Outcomes are durable, each with its audit entry.
+    /// Outcomes are durable, each with its audit entry; but for those that the next run has to ask for.
     pub(super) async fn record(&mut self) -> Result<(), Trouble> {
         for draft in &self.drafts {
             let outcome = draft.outcome(&self.row.run_id);
             if let Some(why) = &outcome.failure {
                 self.failures.push(format!("placement `{}`: {why}", outcome.placement));
             }
-            self.ledger.record_outcome(&outcome, self.world.clock.now()).await?;
+            if !draft.is_open {
+                self.ledger.record_outcome(&outcome, self.world.clock.now()).await?;
+            }
         }
         Ok(())
     }

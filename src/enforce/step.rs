@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::id::{PlacementId, RunId};
 use crate::ledger::{ErasedScope, StepOutcome};
 use crate::plan::{Counts, CountsByTenant, Residual, Step, Times};
-use crate::policy::{Level, Method, Placement};
+use crate::policy::{Level, Method};
 
 /// The outcome of a step while it is being made.
 pub(super) struct Draft {
@@ -21,20 +21,23 @@ pub(super) struct Draft {
     pub(super) residual: Vec<Residual>,
     /// Why it is not done.
     pub(super) failure: Option<String>,
+    /// True where nobody knows yet what came of a batch: the outcome is left to the recovery.
+    pub(super) is_open: bool,
     /// When the last read-back was done.
     pub(super) verified_at: DateTime<Utc>,
 }
 
 impl Draft {
     /// Nothing done yet: the lowest level is all that can be said.
-    pub(super) fn new(step: &Step, placement: &Placement, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(step: &Step, accepted: Option<Level>, now: DateTime<Utc>) -> Self {
         Self {
             step: step.clone(),
-            accepted: placement.accept_level,
+            accepted,
             counts: CountsByTenant::new(),
             level: Level::Deleted,
             residual: Vec::new(),
             failure: None,
+            is_open: false,
             verified_at: now,
         }
     }
@@ -55,6 +58,12 @@ impl Draft {
     /// True where this step's level is what a scrub of the placement reaches.
     pub(super) fn is_zero_on(&self, placement: &PlacementId) -> bool {
         self.step.method == Method::Zero && &self.step.placement == placement
+    }
+
+    /// How many records of the step were dealt with, whatever came of them.
+    pub(super) fn handled(&self) -> u64 {
+        let total = self.total();
+        total.erased + total.already_absent + total.changed + total.failed
     }
 
     /// All tenants together.

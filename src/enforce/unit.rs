@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pace::{BATCH_RECORDS_MAX, NAMING_ROWS_MAX, WINDOW_KEYS_START, next_window};
+use super::shared::together;
 use super::step::Draft;
 use super::verify::{Verified, verified};
 use super::{Progress, Run};
@@ -30,18 +31,30 @@ enum Next {
 }
 
 /// A step with the store that it works on.
-struct Line {
-    step: Step,
-    placement: Placement,
-    store: Arc<dyn Store>,
+pub(super) struct Line {
+    pub(super) step: Step,
+    pub(super) placement: Placement,
+    pub(super) store: Arc<dyn Store>,
     query: Query,
-    column: Option<String>,
-    draft: usize,
+    pub(super) column: Option<String>,
+    pub(super) draft: usize,
 }
 
 impl Run<'_> {
-    /// Erases the rows of a step and what they name. Trouble with the store fails the step, not the run.
+    /// Erases the rows of a step and what they name. Trouble with the store fails the step, not the run. Where one of
+    /// the steps moved, all of them are planned anew: rows and what they name go together or not at all.
     pub(super) async fn run_unit(&mut self, rows: &Step, named: &[&Step]) -> Result<(), Trouble> {
+        let moved = self.moved.len();
+        self.run_lines(rows, named).await?;
+        if self.moved.len() > moved {
+            self.moved.truncate(moved);
+            self.moved.push(rows.clone());
+            self.moved.extend(named.iter().copied().cloned());
+        }
+        Ok(())
+    }
+
+    async fn run_lines(&mut self, rows: &Step, named: &[&Step]) -> Result<(), Trouble> {
         let Some(line) = self.line(rows).await? else { return Ok(()) };
         let mut lines = Vec::new();
         for step in named {
@@ -58,6 +71,7 @@ impl Run<'_> {
         let mut keys = WINDOW_KEYS_START;
         let most = if naming.is_empty() { BATCH_RECORDS_MAX } else { NAMING_ROWS_MAX };
         let mut left = rows.records;
+        let mut shared = Vec::new();
         while left > 0 {
             let budget = Budget { records_max: left.min(most), window_keys: keys };
             let found =
@@ -66,21 +80,25 @@ impl Run<'_> {
                     Ok(None) => break,
                     Err(error) => {
                         self.fail(line.draft, &error);
-                        break;
+                        return Ok(());
                     }
                 };
             left = left.saturating_sub(found.batch.records());
             position = Some(found.position);
-            let watch = Stopwatch::start();
-            if let Next::Halt = self.run_batch(&line, &lines, found.batch).await? {
-                break;
+            if let Next::Halt = self.run_batch(&line, &lines, found.batch, Some(&mut shared)).await? {
+                return Ok(());
             }
-            keys = next_window(keys, watch.elapsed());
+            keys = next_window(keys, self.erasing);
             (self.watcher)(Progress {
                 placement: rows.placement.clone(),
                 done: rows.records.saturating_sub(left),
                 of: rows.records,
             });
+        }
+        for rows in together(shared) {
+            if let Next::Halt = self.run_batch(&line, &lines, Batch::List(rows), None).await? {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -104,26 +122,38 @@ impl Run<'_> {
         if step.method == Method::Zero {
             self.ledger.owe_scrub(&step.placement).await?;
         }
-        self.drafts.push(Draft::new(step, placement, self.world.clock.now()));
+        self.drafts.push(Draft::new(step, placement.accept_level, self.world.clock.now()));
         let column = rows_of(policy, placement).and_then(|(_, column)| column.map(ToOwned::to_owned));
         let draft = self.drafts.len() - 1;
         Ok(Some(Line { step: step.clone(), placement: placement.clone(), store, query, column, draft }))
     }
 
-    fn fail(&mut self, draft: usize, error: &StoreError) {
+    pub(super) fn fail(&mut self, draft: usize, error: &StoreError) {
         if let Some(draft) = self.drafts.get_mut(draft) {
             draft.fail(error.to_string());
         }
     }
 
-    /// One batch of rows: first what they name, then the rows whose every name is shown absent.
-    async fn run_batch(&mut self, line: &Line, named: &[Line], batch: Batch) -> Result<Next, Trouble> {
+    /// One batch of rows: first what they name, then the rows whose every name is shown absent. Rows that share a name
+    /// with rows outside the batch are put into `shared`, for a later batch of all that share; where there is none
+    /// (`None`), this is that batch.
+    async fn run_batch(
+        &mut self,
+        line: &Line,
+        named: &[Line],
+        batch: Batch,
+        shared: Option<&mut Vec<Listed>>,
+    ) -> Result<Next, Trouble> {
         let batch = match batch {
             Batch::List(mut rows) if rows.iter().any(|row| !row.names.is_empty()) => {
                 let mut kept: BTreeSet<usize> = BTreeSet::new();
                 kept.extend(self.unplanned(line, named, &rows));
+                let Some(others) = self.named_by_others(line, named, &rows, &kept).await? else {
+                    return Ok(Next::Halt);
+                };
+                self.keep_shared(line, &rows, &others, &mut kept, shared);
                 for child in named {
-                    match self.run_named(line, child, &rows, &mut kept).await? {
+                    match self.run_named(line, child, &rows, &others, &mut kept).await? {
                         Next::GoOn => {}
                         Next::Halt => return Ok(Next::Halt),
                     }
@@ -168,13 +198,15 @@ impl Run<'_> {
     ///
     /// Gates, for each row that names something:
     /// 1. the name must lie below the tenant's own prefix, or the row is left and reported;
-    /// 2. a record that a row outside this batch names too stays until its last row goes;
-    /// 3. what remains is erased and read back.
+    /// 2. a record that others name too stays until the last of them goes;
+    /// 3. no more records go than the step has, and the rows of the others stay with them;
+    /// 4. what remains is erased and read back.
     async fn run_named(
         &mut self,
         rows_line: &Line,
         line: &Line,
         rows: &[Listed],
+        others: &BTreeSet<String>,
         kept: &mut BTreeSet<usize>,
     ) -> Result<Next, Trouble> {
         let (Some(column), Some(Records::FoundBy { prefix, .. })) = (&line.column, &line.placement.records)
@@ -195,19 +227,8 @@ impl Run<'_> {
             }
         }
         self.report_outside(line, &outside);
-        let locators: Vec<String> = by_locator.keys().cloned().collect();
-        if locators.is_empty() {
-            return Ok(Next::GoOn);
-        }
-        let namer = &rows_line.placement;
-        let named = match insist(|| rows_line.store.naming_rows(namer, column, &locators)).await {
-            Ok(named) => named,
-            Err(error) => {
-                self.fail(rows_line.draft, &error);
-                return Ok(Next::Halt);
-            }
-        };
-        by_locator.retain(|locator, here| named.get(locator).copied().unwrap_or(0) <= here.len() as u64);
+        by_locator.retain(|locator, _| !others.contains(locator));
+        self.keep_excess(rows_line, line, rows, &mut by_locator, kept);
         let listed: Vec<Listed> = by_locator
             .iter()
             .filter_map(|(locator, here)| {
@@ -276,7 +297,9 @@ impl Run<'_> {
                 return Ok(None);
             }
         };
+        let watch = Stopwatch::start();
         let erased = insist(|| line.store.erase(&line.query, batch, line.step.method)).await;
+        self.erasing = watch.elapsed();
         let still = insist(|| line.store.absent(&line.query, batch)).await;
         let now = self.world.clock.now();
         let result = match (erased, still) {
@@ -290,6 +313,9 @@ impl Run<'_> {
             // Nobody knows what is there now. The intent stays open, and the next run asks the store again.
             (_, Err(error)) => {
                 self.fail(line.draft, &error);
+                if let Some(draft) = self.drafts.get_mut(line.draft) {
+                    draft.is_open = true;
+                }
                 return Ok(None);
             }
         };
@@ -307,7 +333,12 @@ impl Run<'_> {
     /// Rebuilds what stores still keep of zeroed bytes, once per placement, and settles each step's level.
     pub(super) async fn scrub(&mut self) -> Result<(), Trouble> {
         for placement in self.ledger.scrubs_owed().await? {
-            let Some((_, known)) = self.world.policies.placement(&placement) else { continue };
+            let Some((_, known)) = self.world.policies.placement(&placement) else {
+                self.failures.push(format!(
+                    "placement `{placement}` is to be scrubbed, but no policy names it any more: put it back"
+                ));
+                continue;
+            };
             let id = known.store.clone();
             let store = match self.stores.get(&id) {
                 Some(store) => Arc::clone(store),
@@ -350,7 +381,7 @@ impl Run<'_> {
     }
 
     /// A store whose scrub is owed from an earlier run; it must be the one meant as well.
-    async fn reopen(&mut self, id: &crate::id::StoreId) -> Result<Option<Arc<dyn Store>>, Trouble> {
+    pub(super) async fn reopen(&mut self, id: &crate::id::StoreId) -> Result<Option<Arc<dyn Store>>, Trouble> {
         let Some(config) = self.world.config.stores.get(id) else { return Ok(None) };
         let opened = match crate::stores::open_store(id, config).await {
             Ok(store) => self.identify(id, store.as_ref()).await.map(|()| store),
@@ -371,7 +402,7 @@ impl Run<'_> {
 
 /// Calls a store until it answers or says that trying again is of no use. What a store is asked to erase is asked
 /// again with the whole predicate, so a second try never takes more than the first.
-async fn insist<T, F, Fut>(call: F) -> Result<T, StoreError>
+pub(super) async fn insist<T, F, Fut>(call: F) -> Result<T, StoreError>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, StoreError>>,

@@ -1,15 +1,17 @@
 //! Reports for people and scripts, made from plans and single looks: status, explain, simulate, online checks.
 //! It owns their shapes (`contract.md`, JSON answers); the decisions in them are the planner's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
+use super::calendar::{Calendar, Due};
 use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of};
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
-use crate::ledger::{Head, Ledger, RequestState};
+use crate::ledger::{Head, Ledger, RequestRow, RequestState};
+use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
 use crate::policy::{Method, Placement, Policy, Records, Trigger};
@@ -73,6 +75,12 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
         for placement in policy.placements.iter().filter(|placement| placement.records.is_some()) {
             let Ok(reader) = readers.get(&placement.store) else { continue };
             problems.extend(levels(policy, placement, &reader.capability().levels));
+            if let Some((rows, Some(column))) = rows_of(policy, placement)
+                && let Ok(naming) = readers.get(&rows.store)
+                && let Err(trouble) = naming.naming_rows(rows, column, &[]).await
+            {
+                problems.push(error(format!("{}.found_by", placement.name), trouble.to_string(), None));
+            }
             match reader.inspect(placement).await {
                 Ok(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
                     severity: if finding.fatal { "error" } else { "warning" },
@@ -160,7 +168,7 @@ pub async fn explain(
         );
         return Err(Trouble::Schema(text));
     }
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let selection = Selection {
         placement: placement.clone(),
         tenants: TenantScope::AllExcept(Vec::new()),
@@ -221,33 +229,39 @@ pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> 
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let zone = world.config.schedule.time_zone;
     let mut days = Vec::new();
-    let mut before: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
+    let mut calendar = Calendar::default();
     let mut date = from.with_timezone(&zone).date_naive();
     let last = to.with_timezone(&zone).date_naive();
     while date <= last {
         let at = due::end_of_day(date, zone).min(to);
         let facts = reached(world, &readers, ledger.clone(), at).await?;
-        let mut sums: BTreeMap<(PlacementId, Reason), u64> = BTreeMap::new();
-        for (group, records) in counted(groups(&world.policies, &facts, at), &facts) {
-            if group.reason.disposition() == Disposition::Erase {
-                *sums.entry((group.placement.name.clone(), group.reason)).or_default() += records;
-            }
+        for ((placement, reason), records) in calendar.turn(due_in(world, &facts, at)) {
+            days.push(SimulatedDay { date, placement, reason, records });
         }
-        for ((placement, reason), sum) in &sums {
-            let records = sum.saturating_sub(before.get(&(placement.clone(), *reason)).copied().unwrap_or(0));
-            if records > 0 {
-                days.push(SimulatedDay { date, placement: placement.clone(), reason: *reason, records });
-            }
-        }
-        before = sums;
         date = date
             .checked_add_days(Days::new(1))
             .ok_or_else(|| Trouble::Schema("the span leaves the calendar".into()))?;
     }
     Ok(Simulation { days })
+}
+
+/// What is due, by placement, tenant and reason.
+fn due_in(world: &World, facts: &Facts, at: DateTime<Utc>) -> Due {
+    let mut due = Due::new();
+    for group in groups(&world.policies, facts, at) {
+        if let (Disposition::Erase, Some(survey)) =
+            (group.reason.disposition(), facts.surveys.get(&group.selection.digest()))
+        {
+            for (tenant, tally) in &survey.tenants {
+                let place = (group.placement.name.clone(), tenant.clone());
+                *due.entry(place).or_default().entry(group.reason).or_default() += tally.records;
+            }
+        }
+    }
+    due
 }
 
 async fn reached(
@@ -310,7 +324,7 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let known = ledger_facts(view, now).await?;
-    let readers = Readers::open(world).await?;
+    let readers = Readers::proven(world, view).await?;
     let facts = reached(world, &readers, known, now).await?;
     let mut status = Status {
         due: 0,
@@ -324,7 +338,11 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
         stopped: None,
         ok: true,
     };
+    let mut counted_requests = BTreeSet::new();
     for (group, records) in counted(groups(&world.policies, &facts, now), &facts) {
+        if let Some(request) = group.request.filter(|_| records > 0) {
+            counted_requests.insert(request.request_id.clone());
+        }
         match group.reason {
             Reason::Hold => status.held += records,
             Reason::Parked => status.parked += records,
@@ -345,10 +363,11 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
         let requests = ledger.requests().await?;
         let open = |state: RequestState| !matches!(state, RequestState::Completed | RequestState::Cancelled);
         status.requests_open = requests.iter().filter(|request| open(request.state)).count() as u64;
-        let forgotten = |state: RequestState| matches!(state, RequestState::Residual);
-        status.overdue +=
-            requests.iter().filter(|request| forgotten(request.state) && request.deadline <= now).count()
-                as u64;
+        // What a request's records already say is not said twice.
+        let is_late = |request: &&RequestRow| {
+            open(request.state) && request.deadline <= now && !counted_requests.contains(&request.request_id)
+        };
+        status.overdue += requests.iter().filter(is_late).count() as u64;
         status.last_run = ledger.runs(1).await?.into_iter().next().map(|run| LastRun {
             run_id: run.run_id.to_string(),
             status: run.status,

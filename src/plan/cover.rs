@@ -83,6 +83,22 @@ pub fn covered(
     Ok(Covered { categories, placements, deadline, left_out })
 }
 
+/// The placements in force that may hold records of a request, also those that came after it.
+pub fn placements_of(policies: &Policies, scope: &NewScopeKinds) -> Vec<PlacementId> {
+    let named = |policy: &&Policy| match scope {
+        NewScopeKinds::Categories(names) => names.contains(&policy.category),
+        NewScopeKinds::Everything | NewScopeKinds::Subjects(_) => true,
+    };
+    policies
+        .iter()
+        .filter(|policy| policy.rule(Trigger::Request).is_some())
+        .filter(named)
+        .flat_map(|policy| &policy.placements)
+        .filter(|placement| may_hold(policies, placement, scope))
+        .map(|placement| placement.name.clone())
+        .collect()
+}
+
 /// What falls due for a terminated tenant in one category.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Falling {

@@ -232,10 +232,15 @@ fn holds_on<'a>(
     tenant: &TenantId,
     category: &Category,
 ) -> (Option<&'a ActiveHold>, Vec<&'a ActiveHold>) {
-    let mut on =
-        ledger.holds.iter().filter(|hold| &hold.tenant == tenant && names(&hold.categories, category));
-    let whole = on.clone().find(|hold| hold.subjects.is_empty());
-    (whole, on.by_ref().filter(|hold| !hold.subjects.is_empty()).collect())
+    let mut on: Vec<&ActiveHold> = ledger
+        .holds
+        .iter()
+        .filter(|hold| &hold.tenant == tenant && names(&hold.categories, category))
+        .collect();
+    // By id, so that the order in which the ledger tells of them changes no plan.
+    on.sort_by_key(|hold| &hold.hold_id);
+    let (whole, by_subject): (Vec<_>, Vec<_>) = on.into_iter().partition(|hold| hold.subjects.is_empty());
+    (whole.first().copied(), by_subject)
 }
 
 fn any() -> Scope {
@@ -422,5 +427,199 @@ impl<'a> Frame<'a, '_> {
         known.sort();
         known.dedup();
         if known.is_empty() { None } else { Some(known) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::id::{EntitlementId, StoreId};
+    use crate::plan::Interval;
+    use crate::policy::parse::parse_policy;
+
+    const CALLS: &str = r#"
+category = "calls"
+title = "Calls"
+method = "delete"
+[[rules]]
+trigger = "age"
+period = "6 months"
+deadline = "2 days"
+clause = "A"
+entitlement = "longer"
+[[rules]]
+trigger = "request"
+deadline = "30 days"
+clause = "R"
+[[rules]]
+trigger = "termination"
+grace = "15 days"
+deadline = "30 days"
+clause = "T"
+[[placements]]
+name = "calls"
+store = "db"
+table = "call"
+key = ["id"]
+tenant = { column = "tenant" }
+event_time = { column = "at", time_zone = "Asia/Singapore" }
+subjects = { phone = ["caller"] }
+[[placements]]
+name = "recordings"
+store = "files"
+found_by = { placement = "calls", column = "recording", prefix = "rec/{tenant}/" }
+[[placements]]
+name = "tapes"
+store = "tapes"
+role = "backup"
+rotation = "14 days"
+[[placements]]
+name = "disks"
+store = "disks"
+role = "backup"
+rotation = "3 days"
+"#;
+
+    fn policies() -> Policies {
+        let policy = parse_policy(Path::new("calls.toml"), CALLS.as_bytes(), &mut Vec::new());
+        Policies::new(vec![policy.expect("it is a policy")])
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    fn now() -> DateTime<Utc> {
+        at("2025-06-15T12:00:00+08:00")
+    }
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    fn longer(id: &str, until: Option<DateTime<Utc>>) -> ActiveEntitlement {
+        ActiveEntitlement {
+            entitlement_id: EntitlementId::new(id),
+            name: "longer".to_owned(),
+            tenant: tenant("t-1"),
+            categories: Vec::new(),
+            until,
+        }
+    }
+
+    #[test]
+    fn live_data_goes_before_the_slowest_backup_has_forgotten_it_and_age_does_not_wait_for_backups() {
+        let policies = policies();
+        let policy = policies.iter().next().unwrap();
+        let start = at("2025-01-31T10:00:00+08:00");
+        let deadline = |trigger| deadline_of(policy, policy.rule(trigger).unwrap(), start);
+        assert_eq!(deadline(Trigger::Request), at("2025-02-16T10:00:00+08:00"));
+        assert_eq!(deadline(Trigger::Termination), at("2025-02-16T10:00:00+08:00"));
+        assert_eq!(deadline(Trigger::Age), at("2025-02-02T10:00:00+08:00"));
+    }
+
+    #[test]
+    fn records_that_rows_name_follow_their_rows_and_a_backup_that_rotates_has_none() {
+        let policies = policies();
+        let policy = policies.iter().next().unwrap();
+        let names = |index: usize| {
+            rows_of(policy, &policy.placements[index]).map(|(rows, column)| (rows.name.as_str(), column))
+        };
+        assert_eq!(names(0), Some(("calls", None)));
+        assert_eq!(names(1), Some(("calls", Some("recording"))));
+        assert_eq!(names(2), None);
+        let named = named_by(policy, &policy.placements[0].name);
+        assert_eq!(
+            named.iter().map(|(placement, _)| placement.name.as_str()).collect::<Vec<_>>(),
+            ["recordings"]
+        );
+        let order: Vec<_> = groups(&policies, &Facts::default(), now())
+            .iter()
+            .map(|group| group.placement.name.to_string())
+            .collect();
+        // Due, parked, and both of nobody's.
+        assert_eq!(order, [["recordings"; 4], ["calls"; 4]].concat());
+    }
+
+    #[test]
+    fn one_silent_store_stops_rows_and_what_they_name() {
+        for store in ["db", "files"] {
+            let mut facts = Facts::default();
+            facts.unreachable.insert(StoreId::new(store), "no route".to_owned());
+            assert!(groups(&policies(), &facts, now()).is_empty(), "{store}");
+        }
+        let mut facts = Facts::default();
+        facts.unreachable.insert(StoreId::new("tapes"), "no route".to_owned());
+        assert!(!groups(&policies(), &facts, now()).is_empty(), "what only rotates is not asked");
+    }
+
+    #[test]
+    fn what_was_not_counted_is_an_error_and_never_nothing() {
+        let policies = policies();
+        let uncounted = plan(&policies, &Facts::default(), now());
+        assert_eq!(uncounted, Err(PlanError::NotSurveyed(PlacementId::new("calls"))));
+        let nothing = Facts::default();
+        let surveys = groups(&policies, &nothing, now()).into_iter().map(|group| {
+            let survey =
+                if group.reason == Reason::Age { undated() } else { crate::facts::Survey::default() };
+            (group.selection.digest(), survey)
+        });
+        let facts = Facts { surveys: surveys.collect(), ..Facts::default() };
+        assert_eq!(plan(&policies, &facts, now()), Err(PlanError::Undated(PlacementId::new("calls"))));
+    }
+
+    fn undated() -> crate::facts::Survey {
+        let tally = crate::facts::Tally { records: 1, ..crate::facts::Tally::default() };
+        crate::facts::Survey { tenants: [(tenant("t-1"), tally)].into(), nameless: 0 }
+    }
+
+    #[test]
+    fn of_several_entitlements_the_longest_says_until_when() {
+        let soon = longer("ent-1", Some(now() + chrono::Duration::days(1)));
+        let later = longer("ent-2", Some(now() + chrono::Duration::days(9)));
+        let over = longer("ent-3", Some(now()));
+        let open = longer("ent-4", None);
+        let until = |entitlements: Vec<ActiveEntitlement>| {
+            let facts =
+                Facts { ledger: LedgerFacts { entitlements, ..LedgerFacts::default() }, ..Facts::default() };
+            let policies = policies();
+            let all = groups(&policies, &facts, now());
+            let kept: Vec<_> =
+                all.iter().filter(|group| group.reason == Reason::Entitlement).map(|g| g.until).collect();
+            kept.first().copied()
+        };
+        assert_eq!(until(vec![soon.clone(), later.clone(), over.clone()]), Some(later.until));
+        assert_eq!(until(vec![later.clone(), soon.clone()]), Some(later.until));
+        assert_eq!(until(vec![later, open, soon]), Some(None));
+        assert_eq!(until(vec![over]), None, "on the instant of its end it runs no longer");
+    }
+
+    #[test]
+    fn a_tenant_of_whom_the_ledger_speaks_is_spared_by_the_step_for_all_others() {
+        let mut facts = Facts::default();
+        facts.ledger.entitlements.push(longer("ent-1", None));
+        let policies = policies();
+        let all = groups(&policies, &facts, now());
+        let spared: Vec<_> = all
+            .iter()
+            .filter_map(|group| match &group.selection.tenants {
+                TenantScope::AllExcept(spared) => Some(spared.clone()),
+                TenantScope::One(_) | TenantScope::Nameless => None,
+            })
+            .collect();
+        assert!(!spared.is_empty() && spared.iter().all(|spared| *spared == [tenant("t-1")]));
+        let within = |times: &Times| matches!(times, Times::Within(spans) if spans.len() == 1);
+        let spans: Vec<&Interval> = all
+            .iter()
+            .flat_map(|group| &group.selection.within)
+            .filter(|scope| within(&scope.times))
+            .flat_map(|scope| match &scope.times {
+                Times::Within(spans) => spans.as_slice(),
+                Times::Any | Times::UpTo(_) | Times::Unusable | Times::UnusableBefore(_) => &[],
+            })
+            .collect();
+        assert_eq!(spans.first().map(|span| span.to), Some(at("2024-12-15T12:00:00.000000001+08:00")));
     }
 }

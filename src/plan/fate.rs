@@ -65,16 +65,13 @@ pub fn fate(
     }
 }
 
-/// A record that names no tenant: parked from the day on which the age rule would take it, or at once where there is
-/// no such day.
+/// A record that names no tenant is parked: where time tells that it is not over age yet, from that day on.
 fn of_nobody(policy: &Policy, rows: &Placement, seen: &Sighting<'_>, now: DateTime<Utc>) -> Fate {
-    let period = policy.rule(Trigger::Age).and_then(|rule| rule.period);
-    match (period, rows.event_time.as_ref(), seen.event_time) {
-        (Some(period), Some(_), Some(event)) if now < due::due_at(event, period, policy.time_zone) => {
-            Fate::keep(None)
-        }
-        (Some(_) | None, Some(_) | None, Some(_) | None) => Fate::keep(Some(Reason::Parked)),
-    }
+    let period = policy.rule(Trigger::Age).and_then(|rule| rule.period).filter(|_| rows.event_time.is_some());
+    let is_young = period
+        .zip(seen.event_time)
+        .is_some_and(|(period, event)| now < due::due_at(event, period, policy.time_zone));
+    Fate::keep(if is_young { None } else { Some(Reason::Parked) })
 }
 
 fn unheld(
@@ -142,4 +139,138 @@ fn is_named(rows: &Placement, seen: &Sighting<'_>, key: &SubjectKey) -> bool {
         let written = source.format.write(key.expose());
         seen.subjects.iter().any(|(kind, value)| kind == key.kind() && *value == written)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::facts::{ActiveHold, OpenRequest, TerminatedTenant};
+    use crate::id::{Fingerprint, HoldId, RequestId};
+    use crate::policy::parse::parse_policy;
+
+    const NOTES: &str = r#"
+category = "notes"
+title = "Notes"
+method = "delete"
+[[rules]]
+trigger = "age"
+period = "6 months"
+deadline = "2 days"
+clause = "A"
+[[rules]]
+trigger = "request"
+deadline = "30 days"
+clause = "R"
+[[placements]]
+name = "notes"
+store = "db"
+table = "note"
+key = ["id"]
+tenant = { column = "tenant" }
+event_time = { column = "at", time_zone = "Asia/Singapore" }
+subjects = { phone = { columns = ["phone"], format = "digits" } }
+"#;
+
+    fn policy() -> Policy {
+        parse_policy(Path::new("notes.toml"), NOTES.as_bytes(), &mut Vec::new()).expect("it is a policy")
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    fn decided(
+        name: Option<&str>,
+        event: Option<&str>,
+        ledger: &LedgerFacts,
+        now: &str,
+    ) -> (Option<Reason>, Disposition) {
+        let policy = policy();
+        let owner = name.map(tenant);
+        let subjects = [("phone".to_owned(), "6591234567".to_owned())];
+        let seen = Sighting { tenant: owner.as_ref(), event_time: event.map(at), subjects: &subjects };
+        let fate = fate(&policy, &policy.placements[0], &seen, ledger, at(now));
+        (fate.reason, fate.disposition)
+    }
+
+    const EVENT: Option<&str> = Some("2024-08-31T12:00:00+08:00");
+
+    #[test]
+    fn age_begins_on_the_instant() {
+        let ledger = LedgerFacts::default();
+        let before = decided(Some("t-1"), EVENT, &ledger, "2025-02-28T11:59:59.999999999+08:00");
+        assert_eq!(before, (None, Disposition::Retain));
+        let on = decided(Some("t-1"), EVENT, &ledger, "2025-02-28T12:00:00+08:00");
+        assert_eq!(on, (Some(Reason::Age), Disposition::Erase));
+    }
+
+    #[test]
+    fn without_tenant_or_time_a_record_is_parked() {
+        let parked = (Some(Reason::Parked), Disposition::Retain);
+        assert_eq!(decided(None, EVENT, &LedgerFacts::default(), "2025-02-28T12:00:00+08:00"), parked);
+        assert_eq!(decided(None, None, &LedgerFacts::default(), "2024-09-01T00:00:00Z"), parked);
+        let young = (None, Disposition::Retain);
+        assert_eq!(decided(None, EVENT, &LedgerFacts::default(), "2025-02-28T11:59:59+08:00"), young);
+        assert_eq!(decided(Some("t-1"), None, &LedgerFacts::default(), "2030-01-01T00:00:00Z"), parked);
+    }
+
+    #[test]
+    fn a_subject_is_compared_as_the_column_writes_it_and_only_for_its_tenant() {
+        let key = |value: &str| SubjectKey::new("phone", value, Fingerprint::new(value));
+        let ledger = |value: &str| {
+            let request = OpenRequest {
+                request_id: RequestId::new("req-1"),
+                tenant: tenant("t-1"),
+                scope: RequestScope::Subjects(vec![key(value)]),
+                received_at: at("2024-10-01T00:00:00Z"),
+            };
+            LedgerFacts { requests: vec![request], ..LedgerFacts::default() }
+        };
+        let now = "2024-10-01T00:00:00Z";
+        let asked = (Some(Reason::Request), Disposition::Erase);
+        let not_due = (None, Disposition::Retain);
+        assert_eq!(decided(Some("t-1"), EVENT, &ledger("+65 9123-4567"), now), asked);
+        assert_eq!(decided(Some("t-1"), EVENT, &ledger("+65 9123-45678"), now), not_due);
+        for neighbour in ["t-10", "T-1", "t-1x"] {
+            assert_eq!(decided(Some(neighbour), EVENT, &ledger("+65 9123-4567"), now), not_due);
+        }
+        assert_eq!(decided(Some("t-1"), EVENT, &ledger("+65 9123-4567"), "2024-09-30T23:59:59Z"), not_due);
+    }
+
+    #[test]
+    fn a_hold_keeps_what_is_due_and_says_nothing_of_what_is_not() {
+        let hold = ActiveHold {
+            hold_id: HoldId::new("hold-1"),
+            tenant: tenant("t-1"),
+            subjects: Vec::new(),
+            categories: vec![Category::new("notes")],
+        };
+        let ledger = LedgerFacts { holds: vec![hold], ..LedgerFacts::default() };
+        let held = (Some(Reason::Hold), Disposition::Retain);
+        assert_eq!(decided(Some("t-1"), EVENT, &ledger, "2025-02-28T12:00:00+08:00"), held);
+        assert_eq!(
+            decided(Some("t-1"), EVENT, &ledger, "2025-02-28T11:00:00+08:00"),
+            (None, Disposition::Retain)
+        );
+        let erased = (Some(Reason::Age), Disposition::Erase);
+        assert_eq!(decided(Some("t-10"), EVENT, &ledger, "2025-02-28T12:00:00+08:00"), erased);
+    }
+
+    #[test]
+    fn a_category_that_promises_nothing_on_termination_goes_on_by_age() {
+        let ended = TerminatedTenant {
+            tenant: tenant("t-1"),
+            terminated_at: at("2025-02-01T00:00:00Z"),
+            recorded_at: at("2025-02-01T00:00:00Z"),
+        };
+        let ledger = LedgerFacts { terminated: vec![ended], ..LedgerFacts::default() };
+        let by_age = decided(Some("t-1"), EVENT, &ledger, "2025-02-28T12:00:00+08:00");
+        assert_eq!(by_age, (Some(Reason::Age), Disposition::Erase));
+    }
 }

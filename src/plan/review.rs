@@ -263,3 +263,115 @@ fn allowed_steps(steps: &[&Step], refusals: &[Refusal]) -> BTreeSet<StepId> {
     }
     steps.iter().filter(|step| !out.contains(&step.step_id)).map(|step| step.step_id.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::facts::{Survey, Tally};
+    use crate::id::TenantId;
+    use crate::plan::{groups, plan};
+    use crate::policy::parse::parse_policy;
+
+    const CALLS: &str = r#"
+category = "calls"
+title = "Calls"
+method = "delete"
+[[rules]]
+trigger = "age"
+period = "6 months"
+deadline = "2 days"
+clause = "A"
+[[placements]]
+name = "calls"
+store = "db"
+table = "call"
+key = ["id"]
+tenant = { column = "tenant" }
+event_time = { column = "at", time_zone = "Asia/Singapore" }
+subjects = "none"
+[[placements]]
+name = "recordings"
+store = "files"
+found_by = { placement = "calls", column = "recording", prefix = "rec/{tenant}/" }
+"#;
+
+    fn policies() -> Policies {
+        let policy = parse_policy(Path::new("calls.toml"), CALLS.as_bytes(), &mut Vec::new());
+        Policies::new(vec![policy.expect("it is a policy")])
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2025-06-15T12:00:00+08:00").unwrap().to_utc()
+    }
+
+    fn facts(records: u64) -> Facts {
+        let old = Some(now() - chrono::Duration::days(300));
+        let tally = Tally { records, oldest: old, newest: old };
+        let counted = Survey { tenants: [(TenantId::parse("t-1").unwrap(), tally)].into(), nameless: 0 };
+        let policies = policies();
+        let nothing = Facts::default();
+        let surveys = groups(&policies, &nothing, now()).into_iter().map(|group| {
+            let survey = if group.reason == Reason::Age { counted.clone() } else { Survey::default() };
+            (group.selection.digest(), survey)
+        });
+        let mut facts = Facts { surveys: surveys.collect(), ..Facts::default() };
+        for name in ["calls", "recordings"] {
+            facts.surveyed.insert(PlacementId::new(name));
+            facts.populations.insert(PlacementId::new(name), 1_000);
+        }
+        facts
+    }
+
+    fn read(facts: &Facts, caps: Caps) -> Result<ReviewedPlan, Violations> {
+        let made = plan(&policies(), facts, now()).unwrap();
+        review(made, None, &policies(), facts, caps, &Approvals::new())
+    }
+
+    const CAPS: Caps = Caps { records: 100, share_percent: 20 };
+
+    #[test]
+    fn a_plan_that_holds_passes_whole() {
+        let reviewed = read(&facts(100), CAPS).unwrap();
+        assert_eq!(reviewed.allowed().count(), 2);
+        assert!(reviewed.plan().steps.iter().all(|step| reviewed.allows(&step.step_id)));
+        assert!(reviewed.refused().is_empty() && reviewed.stale().count() == 0);
+    }
+
+    #[test]
+    fn what_is_over_the_limit_waits_and_is_told_how_to_pass() {
+        let reviewed = read(&facts(101), CAPS).unwrap();
+        assert_eq!(reviewed.allowed().count(), 0);
+        assert_eq!(reviewed.refused().len(), 2);
+        assert!(
+            reviewed.plan().refusals.iter().all(|r| r.approve.as_ref() == Some(&reviewed.plan().plan_id))
+        );
+    }
+
+    #[test]
+    fn a_placement_that_was_not_asked_is_refused_unless_its_store_is_silent() {
+        let mut unasked = facts(1);
+        unasked.surveyed.remove(&PlacementId::new("recordings"));
+        let wrong = read(&unasked, CAPS).unwrap_err();
+        assert_eq!(wrong.0, ["placement `recordings` was never asked"]);
+        let mut silent = facts(1);
+        silent.surveyed.clear();
+        silent.unreachable.insert(StoreId::new("files"), "no route".to_owned());
+        assert_eq!(read(&silent, CAPS).unwrap().plan().steps.len(), 0, "rows wait for what they name");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let facts = facts(1);
+        let mut made = plan(&policies(), &facts, now()).unwrap();
+        for step in &mut made.steps {
+            step.clause = "another".to_owned();
+        }
+        let wrong = review(made, None, &policies(), &facts, CAPS, &Approvals::new()).unwrap_err();
+        assert_eq!(wrong.0.len(), 3);
+        assert!(wrong.to_string().starts_with("the review found 3 that must not be, first: plan `"));
+    }
+}

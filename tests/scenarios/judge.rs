@@ -77,6 +77,7 @@ pub(crate) fn selects(
             Times::Any => true,
             Times::Within(spans) => usable.is_some_and(|time| spans.iter().any(|span| span.contains(time))),
             Times::UpTo(last) => usable.is_none_or(|time| time <= *last),
+            // What our records have for a time is not a text that might sort late.
             Times::Unusable | Times::UnusableBefore(_) => rows.event_time.is_some() && usable.is_none(),
         };
         let named = scope.subjects.as_ref().is_none_or(|subjects| {

@@ -54,7 +54,7 @@ fn a_request_for_a_name_that_is_all_but_another_takes_only_its_own() {
         script.push_str(&format!("INSERT INTO call_record (id, tenant_id, started_at) VALUES
             ({n}, '{tenant}', '2021-03-01 00:00:00'), (1{n:03}, '{tenant}', NULL);"));
     }
-    script.push_str("INSERT INTO call_record (id, tenant_id, started_at) VALUES (9001, 0, NULL), (9002, X'742d31', NULL);");
+    script.push_str("INSERT INTO call_record (id, tenant_id, started_at) VALUES (9002, X'742d31', NULL);");
     world.sql("calls.db", &script);
     let rows = || -> BTreeMap<String, Vec<String>> {
         let dump = world.texts("calls.db", "SELECT quote(tenant_id) || ' ' || id FROM call_record ORDER BY id");
@@ -71,12 +71,7 @@ fn a_request_for_a_name_that_is_all_but_another_takes_only_its_own() {
         assert_eq!(world.run_words(&create).code, Some(0), "{tenant}");
         world.run("enforce --at 2021-07-02T00:00:00+08:00");
         assert_eq!(expected.remove(&format!("'{tenant}'")).map(|ids| ids.len()), Some(2), "{tenant}");
-        let mut left = rows();
-        // A number and a blob are not text; whether the number 0 counts as the tenant `0` is asked below.
-        if !left.contains_key("0") {
-            left.insert("0".to_owned(), vec!["9001".to_owned()]);
-        }
-        assert_eq!(left, expected, "after the request of {tenant}");
+        assert_eq!(rows(), expected, "after the request of {tenant}");
     }
 }
 
@@ -91,7 +86,7 @@ fn a_look_alike_in_another_script_is_accepted_with_a_warning() {
 #[test]
 fn hostile_tenants_in_the_data_are_only_names_and_their_neighbours_are_untouched() {
     let world = World::center();
-    let hostile = ["*", "%", "t-%", "..", "t-1/../t-10", "''' OR ''1''=''1", "x''; DROP TABLE call_record;--", "{tenant}", "[t]-1", "t-1 "];
+    let hostile = ["*", "%", "t-%", "..", "t-1/../t-10", "'' OR ''1''=''1", "x''; DROP TABLE call_record;--", "{tenant}", "[t]-1", "t-1 "];
     for (n, tenant) in hostile.iter().enumerate() {
         world.sql("calls.db", &format!("INSERT INTO call_record (id, tenant_id, started_at) VALUES
             (90{n}, '{tenant}', '2021-02-01 00:00:00'), (91{n}, '{tenant}', '2021-07-02 00:00:00');"));

@@ -66,6 +66,30 @@ fn an_empty_mount_in_the_place_of_a_store_completes_no_request() {
 }
 
 #[test]
+fn a_store_is_marked_before_anything_is_due_there() {
+    let world = World::center();
+    world.ok("enforce --at 2021-01-01T00:00:00+08:00");
+    world.ok("request create --tenant t-1 --everything --received 2021-07-20T00:00:00+08:00");
+    std::fs::rename(world.path("objects"), world.path("away")).unwrap();
+    std::fs::create_dir(world.path("objects")).unwrap();
+    let ran = world.exits(3, "enforce --at 2021-07-21T00:00:00+08:00");
+    assert_eq!(ran.json["refusals"][0]["code"], "identity");
+    assert_eq!(world.calls("t-1"), [11, 12, 13, 14, 15], "the rows wait for their files");
+    assert_ne!(world.ok("request list")["requests"][0]["state"], "completed");
+}
+
+#[test]
+fn marked_stores_without_any_ledger_or_log_are_refused() {
+    let world = marked();
+    for file in ["retentiond.db", "retentiond.db-wal", "retentiond.db-shm", "ledger.key"] {
+        drop(std::fs::remove_file(world.path(file)));
+    }
+    std::fs::remove_dir_all(world.path("audit")).unwrap();
+    refused_everywhere(&world);
+    assert_eq!(world.calls("t-1"), [11, 12, 13, 14, 15]);
+}
+
+#[test]
 fn a_lost_ledger_beside_a_log_is_refused_and_not_made_anew() {
     let world = marked();
     world.ok("hold place --tenant t-1 --authority court");
@@ -137,7 +161,7 @@ fn a_table_or_column_that_is_not_there_is_an_error_of_the_policy_and_nothing_goe
     for (from, to) in [
         ("table = \"call_record\"", "table = \"call_records\""),
         ("column = \"started_at\"", "column = \"begun_at\""),
-        ("key = [\"id\"]", "key = [\"tenant_id\"]"),
+        ("key = [\"id\"]", "key = [\"identity\"]"),
         ("\"caller\", \"callee\"", "\"caller\", \"called\""),
         ("column = \"recording_key\"", "column = \"recording\""),
     ] {

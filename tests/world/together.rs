@@ -19,7 +19,7 @@ fn crowded() -> World {
     for n in 1..=ROWS {
         world.write(&format!("objects/rec/t-1/{n}.wav"), "words");
     }
-    // The marker of the ledger is left before somebody locks the file.
+    // The first run leaves its marker in the file, before somebody locks it.
     world.ok("enforce --at 2021-01-02T00:00:00+08:00");
     world
 }
@@ -29,9 +29,11 @@ fn begin(world: &World, line: &str) -> Child {
     world.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits until the ledger says so.
-fn wait_until(world: &World, query: &str) {
-    while world.number("retentiond.db", query) == 0 {
+/// Waits until a batch of rows has begun; the process must not end before.
+fn wait_for_batch(world: &World, run: &mut Child) {
+    let begun = "SELECT CAST(count(*) AS TEXT) FROM intent WHERE placement = 'call-records' AND ended_at IS NULL";
+    while world.number("retentiond.db", begun) == 0 {
+        assert_eq!(run.try_wait().unwrap(), None, "the run ended before its batch of rows began");
         std::thread::yield_now();
     }
 }
@@ -44,9 +46,9 @@ fn a_hold_placed_while_a_batch_runs_waits_for_it_and_stops_the_next() {
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
         connection
     });
-    let run = begin(&world, "enforce --at 2021-08-01T00:00:00+08:00");
+    let mut run = begin(&world, "enforce --at 2021-08-01T00:00:00+08:00");
     // Every file of the first batch is gone, and the statement for its rows waits for the lock.
-    wait_until(&world, "SELECT CAST(count(*) AS TEXT) FROM intent WHERE placement = 'call-records' AND ended_at IS NULL");
+    wait_for_batch(&world, &mut run);
     let mut hold = begin(&world, "hold place --tenant t-1 --authority court");
     let mut said = String::new();
     BufReader::new(hold.stderr.take().unwrap()).read_line(&mut said).unwrap();
@@ -73,8 +75,8 @@ fn a_stop_thrown_while_a_batch_runs_stops_the_next() {
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
         connection
     });
-    let run = begin(&world, "enforce --at 2021-08-01T00:00:00+08:00");
-    wait_until(&world, "SELECT CAST(count(*) AS TEXT) FROM intent WHERE placement = 'call-records' AND ended_at IS NULL");
+    let mut run = begin(&world, "enforce --at 2021-08-01T00:00:00+08:00");
+    wait_for_batch(&world, &mut run);
     world.ok("stop --reason halt");
     drop(lock);
     let report = answer_of(&run.wait_with_output().unwrap(), &["enforce"]);

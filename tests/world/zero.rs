@@ -9,11 +9,7 @@ const WORDS: [&str; 3] = ["sentinel-of-the-note-7f3a", "+6598127734", "sentinel-
 
 fn center(journal: &str) -> World {
     let world = World::center();
-    world.edit("policies/call-data.toml", "trigger = \"request\"", "trigger = \"request\"\nmethod = \"zero\"");
-    if !fits(&world) {
-        // Here, no overwriting reaches what the file system keeps. The program must then be told to accept less.
-        world.edit("policies/call-data.toml", "prefix = \"rec/{tenant}/\" }", "prefix = \"rec/{tenant}/\" }\naccept_level = \"deleted\"");
-    }
+    world.zero_requests();
     let [note, phone, file] = WORDS;
     world.sql("calls.db", &format!("PRAGMA journal_mode = {journal};
         CREATE INDEX call_record_caller ON call_record (caller);
@@ -23,13 +19,6 @@ fn center(journal: &str) -> World {
         UPDATE call_record SET note = '{note}' WHERE id = 11;", "x".repeat(9_000)));
     world.write("objects/rec/t-1/a.wav", &format!("{file} {}", file.repeat(3_000)));
     world
-}
-
-/// True where files are overwritten in place below the folder of this world.
-fn fits(world: &World) -> bool {
-    let kind = std::process::Command::new("stat").args(["-f", "-c", "%T"]).arg(world.path("objects")).output();
-    let kind = String::from_utf8(kind.expect("stat").stdout).expect("text");
-    ["ext2/ext3", "tmpfs", "xfs"].contains(&kind.trim())
 }
 
 /// Where one of the words still is.

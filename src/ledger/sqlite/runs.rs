@@ -85,12 +85,7 @@ pub(super) async fn end(
             LedgerError::Unknown { what: "run", id: id.as_str().to_owned() }
         });
     }
-    sqlx::query("UPDATE intent SET sealed = NULL WHERE run_id = ? AND sealed IS NOT NULL")
-        .bind(id.as_str())
-        .execute(write.connection())
-        .await
-        .during("end a run")?;
-    write.destroy_key(id.as_str()).await?;
+    close_if_settled(&mut write, id.as_str()).await?;
     write.append("run-ended", json!({"run_id": id, "status": status}), now).await?;
     write.commit().await
 }
@@ -266,11 +261,11 @@ async fn interrupt_others(write: &mut Writing<'_>, now: DateTime<Utc>) -> Result
     Ok(())
 }
 
-/// Destroys the key of an interrupted run once none of its batches lacks an outcome.
+/// Destroys the key of a run that has ended once none of its batches lacks an outcome.
 pub(super) async fn close_if_settled(write: &mut Writing<'_>, run: &str) -> Result<(), LedgerError> {
     let waiting: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM intent WHERE run_id = ?1 AND ended_at IS NULL)
-             OR (SELECT status FROM run WHERE run_id = ?1) <> 'interrupted'",
+             OR (SELECT status FROM run WHERE run_id = ?1) = 'running'",
     )
     .bind(run)
     .fetch_one(write.connection())

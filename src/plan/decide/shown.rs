@@ -144,3 +144,49 @@ pub(super) fn totals_of(steps: &[Step], kept: &[Kept]) -> Totals {
     }
     totals
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Method;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            category: crate::id::Category::new("calls"),
+            title: String::new(),
+            time_zone: chrono_tz::Tz::Asia__Singapore,
+            method: Method::Delete,
+            rules: Vec::new(),
+            placements: Vec::new(),
+            digest: String::new(),
+        }
+    }
+
+    fn first(oldest: &str, newest: &str) -> Option<DateTime<Utc>> {
+        let tally = Tally { records: 2, oldest: Some(at(oldest)), newest: Some(at(newest)) };
+        first_due(&tally, Period { months: 6, days: 0 }, &policy())
+    }
+
+    #[test]
+    fn the_oldest_record_is_the_first_that_was_due_but_for_the_ends_of_long_months() {
+        let june = first("2024-06-10T12:00:00+08:00", "2024-06-20T12:00:00+08:00");
+        assert_eq!(june, Some(at("2024-12-10T12:00:00+08:00")));
+        // The 30th at dawn is due before the 29th at noon; nobody knows whether there is such a record.
+        let august = first("2024-08-29T12:00:00+08:00", "2024-08-30T06:00:00+08:00");
+        assert_eq!(august, Some(at("2025-02-28T00:00:00+08:00")));
+        let same_day = first("2024-08-29T12:00:00+08:00", "2024-08-29T18:00:00+08:00");
+        assert_eq!(same_day, Some(at("2025-02-28T12:00:00+08:00")));
+        let last_day = first("2024-08-31T12:00:00+08:00", "2024-09-01T18:00:00+08:00");
+        assert_eq!(last_day, Some(at("2025-02-28T12:00:00+08:00")));
+    }
+
+    #[test]
+    fn without_times_nobody_knows_since_when() {
+        let tally = Tally { records: 1, ..Tally::default() };
+        assert_eq!(first_due(&tally, Period { months: 6, days: 0 }, &policy()), None);
+    }
+}

@@ -93,3 +93,168 @@ fn readings(local: NaiveDateTime, zone: Tz) -> Vec<DateTime<Utc>> {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
+
+    use super::*;
+    use crate::plan::due::{deadline_at, due_at, due_set, lead_deadline};
+
+    const SINGAPORE: Tz = Tz::Asia__Singapore;
+    const SIX_MONTHS: Period = Period { months: 6, days: 0 };
+    const TICK: TimeDelta = TimeDelta::nanoseconds(1);
+
+    /// Changes of an hour, of half an hour, for a month, at midnight, of a whole day, and none.
+    const ZONES: [Tz; 10] = [
+        Tz::Europe__Berlin,
+        Tz::America__New_York,
+        Tz::Australia__Lord_Howe,
+        Tz::Africa__Casablanca,
+        Tz::America__Sao_Paulo,
+        Tz::Asia__Beirut,
+        Tz::Pacific__Apia,
+        Tz::America__St_Johns,
+        SINGAPORE,
+        Tz::UTC,
+    ];
+
+    fn at(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    fn config() -> Config {
+        Config {
+            cases: 400,
+            rng_algorithm: RngAlgorithm::ChaCha,
+            rng_seed: RngSeed::Fixed(3),
+            failure_persistence: None,
+            ..Config::default()
+        }
+    }
+
+    fn any_period() -> impl Strategy<Value = Period> {
+        let months = prop::sample::select(vec![0_u32, 1, 2, 6, 12, 59]);
+        let days = prop::sample::select(vec![0_u32, 1, 14, 15, 30, 400]);
+        (months, days).prop_map(|(months, days)| Period { months, days })
+    }
+
+    /// Near a clock change of one of the zones, near a month's end, or anywhere; ticks, minutes and days off.
+    fn any_instant() -> impl Strategy<Value = DateTime<Utc>> {
+        let turns = [
+            "2025-03-30T01:00:00Z",
+            "2025-10-26T01:00:00Z",
+            "2024-11-03T06:00:00Z",
+            "2025-03-09T07:00:00Z",
+            "2024-04-06T15:00:00Z",
+            "2025-02-23T02:00:00Z",
+            "2018-11-04T03:00:00Z",
+            "2011-12-30T10:00:00Z",
+            "2024-02-29T15:59:59Z",
+            "2025-02-28T16:00:00Z",
+            "2024-08-31T04:00:00Z",
+        ];
+        let turn = prop::sample::select(turns.map(at).to_vec());
+        let months = (turn, -13_i32..=13).prop_map(|(turn, months)| {
+            let by = chrono::Months::new(months.unsigned_abs());
+            if months < 0 { turn - by } else { turn + by }
+        });
+        let anywhere =
+            (820_000_000_i64..1_900_000_000).prop_map(|at| DateTime::from_timestamp(at, 0).unwrap());
+        let nudge = prop_oneof![
+            (-1_i64..=1).prop_map(TimeDelta::nanoseconds),
+            (-12_i64..=12).prop_map(|quarters| TimeDelta::minutes(15 * quarters)),
+            (-90_000_i64..=90_000).prop_map(TimeDelta::seconds),
+        ];
+        (prop_oneof![3 => months, 1 => anywhere], nudge).prop_map(|(instant, nudge)| instant + nudge)
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn over_is_never_said_before_it_is_due(start in any_instant(), period in any_period()) {
+            for zone in ZONES {
+                let due = due_at(start, period, zone);
+                prop_assert!(!is_over(start, period, zone, due - TICK), "{start} in {zone}");
+                // Not even at a clock change is it stricter: both take the later of two readings.
+                prop_assert!(is_over(start, period, zone, due), "{start} in {zone}");
+            }
+        }
+
+        #[test]
+        fn deadlines_are_the_same_by_both_calendars(start in any_instant(), period in any_period()) {
+            for zone in ZONES {
+                prop_assert_eq!(deadline(start, period, zone), Some(deadline_at(start, period, zone)), "{}", zone);
+                let last = deadline_at(start, period, zone);
+                let lead = lead_deadline(last, Period { months: 0, days: 14 }, zone);
+                let forgotten = deadline(lead, Period { months: 0, days: 14 }, zone);
+                prop_assert!(forgotten.is_some_and(|forgotten| forgotten <= last), "{start} in {zone}");
+            }
+        }
+
+        #[test]
+        fn what_the_planner_takes_is_neither_early_nor_short(now in any_instant(), zone in prop::sample::select(ZONES.to_vec())) {
+            let mut due = due_set(now, SIX_MONTHS, zone);
+            let from = NaiveDate::from_ymd_opt(1990, 1, 1).unwrap();
+            prop_assert_eq!(first_early(&due, SIX_MONTHS, zone, now), None);
+            prop_assert_eq!(first_forgotten(&due, from, SIX_MONTHS, zone, now), None);
+            // A tick makes the difference, on both sides.
+            let last = due.len() - 1;
+            due[last].to += TICK;
+            prop_assert!(first_early(&due, SIX_MONTHS, zone, now).is_some());
+            due[last].to -= TICK * 2;
+            prop_assert!(first_forgotten(&due, from, SIX_MONTHS, zone, now).is_some());
+        }
+    }
+
+    #[test]
+    fn six_months_after_a_long_month_end_with_the_short_one() {
+        for (start, due) in [
+            ("2024-08-31T12:00:00+08:00", "2025-02-28T12:00:00+08:00"),
+            ("2023-08-31T12:00:00+08:00", "2024-02-29T12:00:00+08:00"),
+            ("2024-02-29T12:00:00+08:00", "2024-08-29T12:00:00+08:00"),
+            ("2024-08-29T06:00:00+08:00", "2025-02-28T06:00:00+08:00"),
+        ] {
+            assert!(!is_over(at(start), SIX_MONTHS, SINGAPORE, at(due) - TICK), "{start}");
+            assert!(is_over(at(start), SIX_MONTHS, SINGAPORE, at(due)), "{start}");
+        }
+    }
+
+    #[test]
+    fn of_two_readings_over_means_the_later_and_a_deadline_the_earlier() {
+        let start = at("2025-04-26T02:30:00+02:00");
+        let twice = [at("2025-10-26T02:30:00+02:00"), at("2025-10-26T02:30:00+01:00")];
+        assert!(!is_over(start, SIX_MONTHS, Tz::Europe__Berlin, twice[0]));
+        assert!(is_over(start, SIX_MONTHS, Tz::Europe__Berlin, twice[1]));
+        assert_eq!(deadline(start, SIX_MONTHS, Tz::Europe__Berlin), Some(twice[0]));
+    }
+
+    #[test]
+    fn beyond_the_calendar_nothing_is_over() {
+        let far = Period { months: u32::MAX, days: 0 };
+        assert!(!is_over(at("2025-01-01T00:00:00Z"), far, SINGAPORE, DateTime::<Utc>::MAX_UTC));
+        assert_eq!(deadline(at("2025-01-01T00:00:00Z"), far, SINGAPORE), None);
+        let days = Period { months: 0, days: u32::MAX };
+        assert_eq!(deadline(at("2025-01-01T00:00:00Z"), days, SINGAPORE), None);
+    }
+
+    #[test]
+    fn a_hole_in_the_middle_is_found() {
+        let now = at("2025-06-15T12:00:00+08:00");
+        let from = NaiveDate::from_ymd_opt(2000, 1, 1).unwrap();
+        let [all] = due_set(now, SIX_MONTHS, SINGAPORE)[..] else { panic!("one interval in June") };
+        let hole = at("2024-01-01T00:00:00Z");
+        let holed = [Interval { to: hole, ..all }, Interval { from: hole + TICK, ..all }];
+        assert_eq!(first_early(&holed, SIX_MONTHS, SINGAPORE, now), None);
+        assert_eq!(first_forgotten(&holed, from, SIX_MONTHS, SINGAPORE, now), Some(hole));
+        let late = [Interval { from: at("2005-01-01T00:00:00Z"), ..all }];
+        assert!(first_forgotten(&late, from, SIX_MONTHS, SINGAPORE, now).is_some());
+        assert!(
+            first_forgotten(&[], from, SIX_MONTHS, SINGAPORE, now).is_some(),
+            "nothing at all is too little"
+        );
+    }
+}

@@ -25,7 +25,8 @@ const SCHEMA_VERSION: &str = "PRAGMA main.schema_version";
 /// 1. Nothing in the schema erases more than is asked (cascades, triggers).
 /// 2. The write lock is held before anything is counted, so that what is counted is what is erased.
 /// 3. The batch is counted by the whole predicate.
-/// 4. As many rows are erased as were counted, no more and no less.
+/// 4. No more rows match than the batch was found with.
+/// 5. As many rows are erased as were counted, no more and no less.
 pub(super) async fn erase(
     session: &mut Session<'_>,
     query: &Query,
@@ -87,7 +88,11 @@ impl Work<'_> {
             let sql = count(Counted::All);
             present = rows::read_presence(&writing.rows(&sql).await?, writing.trouble)?;
         }
-        let counted = present.values().map(|counts| counts.matching).sum();
+        let counted: u64 = present.values().map(|counts| counts.matching).sum();
+        if counted > found.values().sum() {
+            // A step never erases more than it says; what came in since belongs to a later one.
+            return Err(writing.trouble.of(ErrorKind::Refused, "more records match than were found"));
+        }
         self.erase_counted(writing, &window, counted).await?;
         Ok(Erased { counts: window_counts(&present, found, rows_then), survivors: Vec::new() })
     }
