@@ -93,7 +93,7 @@ pub async fn run_on(
 ) -> Result<RunReport, Trouble> {
     let _place = ledger.claim_run().await?;
     refuse_doubts(world, ledger, &order).await?;
-    let mut readers = Readers::open(world).await?;
+    let mut readers = Readers::open_mended(world).await?;
     readers.prove(Some(ledger)).await?;
     let unknown = recover::recover(world, ledger, &readers).await?;
     let (reviewed, approvals, silent) = read(world, ledger, &readers, &order).await?;

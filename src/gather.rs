@@ -73,6 +73,22 @@ impl Readers {
         Ok(Self { readers, unreachable, doubted: BTreeMap::new() })
     }
 
+    /// As [`Readers::open`], for a caller that is going to write: what a writer left in a store that died in the middle
+    /// keeps readers out, until somebody opens it for writing. Guarded by
+    /// `what_a_dead_writer_left_in_the_middle_keeps_no_run_out`.
+    ///
+    /// # Errors
+    /// As [`Readers::open`].
+    pub(crate) async fn open_mended(world: &World) -> Result<Self, Trouble> {
+        let readers = Self::open(world).await?;
+        let mut is_mended = false;
+        for id in readers.unreachable.keys() {
+            let Some(config) = world.config.stores.get(id) else { continue };
+            is_mended |= stores::open_store(id, config).await.is_ok();
+        }
+        if is_mended { Self::open(world).await } else { Ok(readers) }
+    }
+
     /// A store's reader.
     ///
     /// # Errors

@@ -228,7 +228,8 @@ impl World {
     pub(crate) fn zero_requests(&self) {
         let request = "trigger = \"request\"";
         self.edit("policies/call-data.toml", request, &format!("{request}\nmethod = \"zero\""));
-        let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(self.path("objects")).output().expect("stat");
+        let kind =
+            Command::new("stat").args(["-f", "-c", "%T"]).arg(self.path("objects")).output().expect("stat");
         let kind = String::from_utf8_lossy(&kind.stdout).into_owned();
         if !["ext2/ext3", "tmpfs", "xfs"].contains(&kind.trim()) {
             let prefix = "prefix = \"rec/{tenant}/\" }";
@@ -259,7 +260,10 @@ impl World {
     pub(crate) fn sql(&self, file: &str, script: &str) {
         wait_for(async {
             let mut connection = self.connect(file).await;
-            sqlx::raw_sql(AssertSqlSafe(script.to_owned())).execute(&mut connection).await.expect("statements");
+            sqlx::raw_sql(AssertSqlSafe(script.to_owned()))
+                .execute(&mut connection)
+                .await
+                .expect("statements");
             connection.close().await.expect("a close");
         });
     }
@@ -267,7 +271,12 @@ impl World {
     /// A connection of another program.
     pub(crate) async fn connect(&self, file: &str) -> SqliteConnection {
         let path = self.path(file);
-        SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.expect("a database")
+        SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .connect()
+            .await
+            .expect("a database")
     }
 
     /// A query of one column, each row as text.
@@ -292,7 +301,8 @@ impl World {
 
     /// The ids of a tenant's calls that are still there.
     pub(crate) fn calls(&self, tenant: &str) -> Vec<u64> {
-        let query = format!("SELECT CAST(id AS TEXT) FROM call_record WHERE tenant_id = '{tenant}' ORDER BY id");
+        let query =
+            format!("SELECT CAST(id AS TEXT) FROM call_record WHERE tenant_id = '{tenant}' ORDER BY id");
         self.texts("calls.db", &query).iter().map(|id| id.parse().expect("an id")).collect()
     }
 
@@ -323,8 +333,10 @@ impl World {
 
     /// Rows with type and value of every column, in order.
     pub(crate) fn dump(&self, file: &str, table: &str, condition: &str) -> Vec<String> {
-        let columns = self.texts(file, &format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid"));
-        let row = columns.iter().map(|column| format!("quote(\"{column}\")")).collect::<Vec<_>>().join("||','||");
+        let columns =
+            self.texts(file, &format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid"));
+        let row =
+            columns.iter().map(|column| format!("quote(\"{column}\")")).collect::<Vec<_>>().join("||','||");
         self.texts(file, &format!("SELECT {row} FROM \"{table}\" WHERE {condition} ORDER BY 1"))
     }
 
@@ -393,7 +405,11 @@ impl World {
     /// Nothing is left half done: every intent has an outcome, every run an end, no scrub is owed, the log is sound.
     pub(crate) fn assert_settled(&self) {
         let ledger = |query: &str| self.number("retentiond.db", query);
-        assert_eq!(ledger("SELECT count(*) FROM intent WHERE ended_at IS NULL OR counts IS NULL"), 0, "open intents");
+        assert_eq!(
+            ledger("SELECT count(*) FROM intent WHERE ended_at IS NULL OR counts IS NULL"),
+            0,
+            "open intents"
+        );
         assert_eq!(ledger("SELECT count(*) FROM intent WHERE sealed IS NOT NULL"), 0, "sealed batches");
         assert_eq!(ledger("SELECT count(*) FROM run WHERE status = 'running'"), 0, "open runs");
         assert_eq!(ledger("SELECT count(*) FROM scrub_owed"), 0, "owed scrubs");

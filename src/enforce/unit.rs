@@ -381,7 +381,10 @@ impl Run<'_> {
     }
 
     /// A store whose scrub is owed from an earlier run; it must be the one meant as well.
-    pub(super) async fn reopen(&mut self, id: &crate::id::StoreId) -> Result<Option<Arc<dyn Store>>, Trouble> {
+    pub(super) async fn reopen(
+        &mut self,
+        id: &crate::id::StoreId,
+    ) -> Result<Option<Arc<dyn Store>>, Trouble> {
         let Some(config) = self.world.config.stores.get(id) else { return Ok(None) };
         let opened = match crate::stores::open_store(id, config).await {
             Ok(store) => self.identify(id, store.as_ref()).await.map(|()| store),

@@ -26,7 +26,8 @@ impl Calendar {
             let mut new = total.saturating_sub(*gone);
             *gone = total.max(*gone);
             for (reason, records) in reasons {
-                let before = self.before.get(place).and_then(|reasons| reasons.get(reason)).copied().unwrap_or(0);
+                let before =
+                    self.before.get(place).and_then(|reasons| reasons.get(reason)).copied().unwrap_or(0);
                 let risen = records.saturating_sub(before).min(new);
                 new -= risen;
                 if risen > 0 {

@@ -74,7 +74,9 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteReader::open`].
     pub async fn open(id: &StoreId, path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { reader: SqliteReader::open(id, path).await?, writer: Link::open_writer(id, path).await? })
+        // The writer first: it rolls back what another one left that died in the middle, which a reader may not.
+        let writer = Link::open_writer(id, path).await?;
+        Ok(Self { reader: SqliteReader::open(id, path).await?, writer })
     }
 }
 

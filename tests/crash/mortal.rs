@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use retentiond::facts::LedgerFacts;
 use retentiond::id::{
-    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
+    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey,
+    TenantId,
 };
 use retentiond::ledger::sqlite::SqliteLedger;
 use retentiond::ledger::{
-    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, NewEntitlement, NewHold, NewRequest, OpenIntent,
-    Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow,
+    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, NewEntitlement, NewHold, NewRequest,
+    OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 

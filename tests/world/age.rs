@@ -35,7 +35,8 @@ fn nothing_goes_a_second_before_six_months_and_all_that_is_due_goes_then() {
 fn a_plan_says_which_clause_how_many_since_when_and_until_when() {
     let world = World::center();
     let plan = world.ok("plan --at 2021-09-15T09:00:00+08:00");
-    let step = plan["steps"].as_array().unwrap().iter().find(|step| step["placement"] == "call-records").unwrap();
+    let step =
+        plan["steps"].as_array().unwrap().iter().find(|step| step["placement"] == "call-records").unwrap();
     assert_eq!(step["store"], "calls");
     assert_eq!(step["category"], "call-data");
     assert_eq!(step["tenant"], json!(null));
@@ -55,8 +56,11 @@ fn a_plan_says_which_clause_how_many_since_when_and_until_when() {
 #[test]
 fn records_without_a_usable_time_are_parked_and_said_so() {
     let world = World::center();
-    world.sql("calls.db", "INSERT INTO call_record (id, tenant_id, started_at) VALUES (1, NULL, '2021-01-01 00:00:00'),
-        (2, '', '2021-01-01 00:00:00'), (3, '  ', '2021-01-01 00:00:00'), (4, 't-1', '2020-13-01 00:00:00');");
+    world.sql(
+        "calls.db",
+        "INSERT INTO call_record (id, tenant_id, started_at) VALUES (1, NULL, '2021-01-01 00:00:00'),
+        (2, '', '2021-01-01 00:00:00'), (3, '  ', '2021-01-01 00:00:00'), (4, 't-1', '2020-13-01 00:00:00');",
+    );
     let report = world.ok("enforce");
     assert_eq!(placement(&report, "call-records")["erased"], 16);
     for tenant in TENANTS {

@@ -63,12 +63,16 @@ fn the_share_counts_above_a_hundred_due_records_and_not_at_a_hundred() {
     let fill = |due: u32, young: u32| {
         let world = World::center();
         world.edit("retentiond.toml", "100%", "20%");
-        world.sql("calls.db", &format!(
-            "DELETE FROM call_record;
+        world.sql(
+            "calls.db",
+            &format!(
+                "DELETE FROM call_record;
              WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < {due})
              INSERT INTO call_record (tenant_id, started_at) SELECT 't-1', '2021-01-01 00:00:00' FROM n;
              WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < {young})
-             INSERT INTO call_record (tenant_id, started_at) SELECT 't-1', '2021-07-01 00:00:00' FROM n;"));
+             INSERT INTO call_record (tenant_id, started_at) SELECT 't-1', '2021-07-01 00:00:00' FROM n;"
+            ),
+        );
         world.run(&format!("enforce --at {AT}"))
     };
     assert_eq!(fill(100, 1).code, Some(0));
@@ -93,8 +97,11 @@ fn an_approval_never_erases_more_than_was_approved() {
 fn an_approval_takes_only_what_is_still_due() {
     let world = capped();
     let (_, id) = refused(&world);
-    world.sql("calls.db", "UPDATE call_record SET started_at = '2021-07-30 00:00:00' WHERE id = 21;
-        DELETE FROM call_record WHERE id = 31;");
+    world.sql(
+        "calls.db",
+        "UPDATE call_record SET started_at = '2021-07-30 00:00:00' WHERE id = 21;
+        DELETE FROM call_record WHERE id = 31;",
+    );
     let report = world.ok(&format!("enforce --approve {id}"));
     assert_eq!(placement(&report, "call-records")["erased"], 2);
     assert_eq!((world.calls("t-10"), world.calls("T-1")), (vec![21, 22, 23, 24, 25], vec![32, 33, 34, 35]));
@@ -115,7 +122,8 @@ fn a_hold_between_refusal_and_approval_is_respected() {
 #[test]
 fn a_request_that_is_cancelled_between_refusal_and_approval_is_dropped() {
     let world = capped();
-    let request = world.ok("request create --tenant t-1 --category call-data --received 2021-07-20T00:00:00+08:00");
+    let request =
+        world.ok("request create --tenant t-1 --category call-data --received 2021-07-20T00:00:00+08:00");
     let ran = world.exits(3, "enforce --at 2021-07-21T00:00:00+08:00");
     let id = ran.json["refusals"][0]["approve"].as_str().unwrap().to_owned();
     world.ok(&format!("request cancel {}", request["request_id"].as_str().unwrap()));

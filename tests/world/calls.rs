@@ -50,7 +50,8 @@ impl Start {
 
     /// Six calendar months later, as seconds since 1970.
     fn due(self) -> i64 {
-        let (year, month) = if self.month > 6 { (self.year + 1, self.month - 6) } else { (self.year, self.month + 6) };
+        let (year, month) =
+            if self.month > 6 { (self.year + 1, self.month - 6) } else { (self.year, self.month + 6) };
         days(year, month, self.day.min(length(year, month))) * 86_400 + self.second - 8 * 3600
     }
 }
@@ -58,7 +59,11 @@ impl Start {
 const TABLES: [(&str, &str, &str); 4] = [
     ("call_text", "id INTEGER PRIMARY KEY, tenant_id TEXT, at TEXT, agent TEXT", "key = [\"id\"]"),
     ("call_raw", "id TEXT PRIMARY KEY, tenant_id TEXT, at TEXT, agent TEXT", "key = [\"id\"]"),
-    ("call_epoch", "id TEXT, tenant_id TEXT, at INTEGER, agent TEXT, PRIMARY KEY (tenant_id, id)", "key = [\"tenant_id\", \"id\"]"),
+    (
+        "call_epoch",
+        "id TEXT, tenant_id TEXT, at INTEGER, agent TEXT, PRIMARY KEY (tenant_id, id)",
+        "key = [\"tenant_id\", \"id\"]",
+    ),
     ("call_keyless", "id TEXT, tenant_id TEXT, at TEXT, agent TEXT", ""),
 ];
 
@@ -69,9 +74,10 @@ const NEIGHBOUR_CALLS: usize = 50;
 
 fn center_of_calls(starts: &[Start]) -> World {
     let world = World::empty();
-    let mut policy = "category = \"call-data\"\ntitle = \"Calls\"\ntime_zone = \"Asia/Singapore\"\nmethod = \"delete\"\n\
+    let mut policy =
+        "category = \"call-data\"\ntitle = \"Calls\"\ntime_zone = \"Asia/Singapore\"\nmethod = \"delete\"\n\
                       [[rules]]\ntrigger = \"age\"\nperiod = \"6 months\"\nclause = \"DPSM §5\"\n"
-        .to_owned();
+            .to_owned();
     let mut script = String::from("BEGIN;");
     let calls = calls_csv();
     for (table, columns, key) in TABLES {
@@ -85,11 +91,13 @@ fn center_of_calls(starts: &[Start]) -> World {
              tenant = {{ column = \"tenant_id\" }}\nevent_time = {{ column = \"at\", {time} }}\n\
              subjects = {{ agent = [\"agent\"] }}\n"
         ));
-        script.push_str(&format!("CREATE TABLE {table} ({columns}); CREATE INDEX {table}_at ON {table} (at);"));
+        script
+            .push_str(&format!("CREATE TABLE {table} ({columns}); CREATE INDEX {table}_at ON {table} (at);"));
         let owners = (0..calls.len()).map(|i| (i, ["acme", "beta", "t-1"][i % 3], i));
-        let neighbours = HELD.into_iter().zip(1..).flat_map(|(tenant, n)| {
-            (0..NEIGHBOUR_CALLS).map(move |i| (i, tenant, n * 100_000 + i))
-        });
+        let neighbours = HELD
+            .into_iter()
+            .zip(1..)
+            .flat_map(|(tenant, n)| (0..NEIGHBOUR_CALLS).map(move |i| (i, tenant, n * 100_000 + i)));
         for (i, tenant, id) in owners.chain(neighbours) {
             let (call, start) = (&calls[i], starts[i]);
             let at = match table {
@@ -98,7 +106,8 @@ fn center_of_calls(starts: &[Start]) -> World {
                 _ => format!("'{}-{:02}-{:02} {}'", start.year, start.month, start.day, call.time),
             };
             let id = if table == "call_text" { id.to_string() } else { format!("'{}-{id}'", call.call_id) };
-            script.push_str(&format!("INSERT INTO {table} VALUES ({id}, '{tenant}', {at}, '{}');", call.agent));
+            script
+                .push_str(&format!("INSERT INTO {table} VALUES ({id}, '{tenant}', {at}, '{}');", call.agent));
         }
     }
     script.push_str("COMMIT;");
@@ -167,11 +176,18 @@ fn plan_run_sql_and_plain_arithmetic_agree_on_the_real_calls_at_every_edge() {
         });
         assert_eq!(plan.totals.erase, new * 4, "planned at {at}");
         assert_eq!(report.status, RunStatus::Done, "{report:?}");
-        assert_eq!((report.totals.erased, report.totals.verified_absent), (new * 4, new * 4), "erased at {at}");
+        assert_eq!(
+            (report.totals.erased, report.totals.verified_absent),
+            (new * 4, new * 4),
+            "erased at {at}"
+        );
         for (table, _, _) in TABLES {
             let step = plan.steps.iter().filter(|step| step.placement.as_str() == table);
             assert_eq!(step.map(|step| step.records).sum::<u64>(), new, "planned in {table} at {at}");
-            let left = center.number("calls.db", &format!("SELECT CAST(count(*) AS TEXT) FROM {table} WHERE {}", whose("NOT")));
+            let left = center.number(
+                "calls.db",
+                &format!("SELECT CAST(count(*) AS TEXT) FROM {table} WHERE {}", whose("NOT")),
+            );
             assert_eq!(left, 5_000 - due, "left in {table} at {at}");
         }
         gone = due;
@@ -189,11 +205,20 @@ fn plan_run_sql_and_plain_arithmetic_agree_on_the_real_calls_at_every_edge() {
 }
 
 /// Each row that is still there is, byte by byte, one that was there, and its time has not come.
-fn survivors_are_untouched(center: &World, before: &[Vec<String>; 4], starts: &[Start], edge: i64, whose: &str) {
+fn survivors_are_untouched(
+    center: &World,
+    before: &[Vec<String>; 4],
+    starts: &[Start],
+    edge: i64,
+    whose: &str,
+) {
     let young = starts.iter().filter(|start| start.due() > edge).count();
     for ((table, _, _), before) in TABLES.iter().zip(before) {
         let left = center.dump("calls.db", table, whose);
         assert_eq!(left.len(), young, "{table}");
-        assert!(left.iter().all(|row| before.binary_search(row).is_ok()), "a row of {table} is not as it was");
+        assert!(
+            left.iter().all(|row| before.binary_search(row).is_ok()),
+            "a row of {table} is not as it was"
+        );
     }
 }

@@ -51,7 +51,11 @@ fn an_account_that_comes_back_keeps_its_data_and_may_end_again() {
     assert_eq!(world.ok("enforce --at 2021-07-30T00:00:00+08:00")["totals"]["erased"], 0);
     assert_eq!(world.calls("t-1"), [11, 12, 13, 14, 15]);
     world.ok("tenant terminate t-1 --at 2021-07-20T00:00:00+08:00");
-    assert_eq!(world.ok("enforce --at 2021-07-30T00:00:00+08:00")["totals"]["erased"], 0, "the clock began anew");
+    assert_eq!(
+        world.ok("enforce --at 2021-07-30T00:00:00+08:00")["totals"]["erased"],
+        0,
+        "the clock began anew"
+    );
 }
 
 #[test]
@@ -98,7 +102,9 @@ fn an_entitlement_suspends_age_for_its_tenant_until_it_is_ended() {
 #[test]
 fn an_entitlement_runs_until_its_last_instant_and_no_longer() {
     let world = World::center();
-    world.ok("entitlement grant extended-storage --tenant t-1 --category call-data --until 2090-01-01T00:00:00Z");
+    world.ok(
+        "entitlement grant extended-storage --tenant t-1 --category call-data --until 2090-01-01T00:00:00Z",
+    );
     let running = world.ok("plan --at 2089-12-31T23:59:59Z");
     assert_eq!((&running["totals"]["erase"], &running["totals"]["entitled"]), (&json!(18), &json!(6)));
     let over = world.ok("plan --at 2090-01-01T00:00:00Z");
@@ -110,7 +116,10 @@ fn an_entitlement_runs_until_its_last_instant_and_no_longer() {
 #[test]
 fn neither_a_request_nor_a_termination_waits_for_an_entitlement() {
     for (line, at) in [
-        ("request create --tenant t-1 --everything --received 2021-09-01T00:00:00+08:00", "2021-09-02T00:00:00+08:00"),
+        (
+            "request create --tenant t-1 --everything --received 2021-09-01T00:00:00+08:00",
+            "2021-09-02T00:00:00+08:00",
+        ),
         (ENDED, "2021-09-02T00:00:00+08:00"),
     ] {
         let world = World::center();

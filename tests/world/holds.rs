@@ -103,7 +103,8 @@ fn a_record_under_two_holds_goes_when_the_last_is_released() {
 #[test]
 fn a_request_that_a_hold_keeps_waiting_says_so_and_is_completed_afterwards() {
     let world = World::center();
-    let request = world.ok(&format!("request create --tenant t-1 --subject {CALLER} --received 2021-07-01T00:00:00+08:00"));
+    let request = world
+        .ok(&format!("request create --tenant t-1 --subject {CALLER} --received 2021-07-01T00:00:00+08:00"));
     let hold = place(&world, &format!("--subject {CALLER}"));
     let show = format!("request show {}", request["request_id"].as_str().unwrap());
     world.ok("enforce --at 2021-07-02T00:00:00+08:00");

@@ -9,8 +9,11 @@ const AT: &str = "--at 2021-07-31T10:00:00+08:00";
 fn marked() -> World {
     let world = World::center();
     assert_eq!(world.ok(&format!("enforce {AT}"))["totals"]["erased"], 8);
-    world.sql("calls.db", "INSERT INTO call_record (id, tenant_id, started_at, recording_key)
-        VALUES (11, 't-1', '2021-01-31 10:00:00', 'rec/t-1/a.wav')");
+    world.sql(
+        "calls.db",
+        "INSERT INTO call_record (id, tenant_id, started_at, recording_key)
+        VALUES (11, 't-1', '2021-01-31 10:00:00', 'rec/t-1/a.wav')",
+    );
     world.write("objects/rec/t-1/a.wav", "again");
     world
 }
@@ -53,11 +56,16 @@ fn an_empty_mount_in_the_place_of_a_store_completes_no_request() {
     let world = marked();
     let request = world.ok("request create --tenant t-1 --everything --received 2021-07-20T00:00:00+08:00");
     std::fs::rename(world.path("calls.db"), world.path("away.db")).unwrap();
-    world.sql("calls.db", "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at TEXT, caller TEXT,
+    world.sql(
+        "calls.db",
+        "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at TEXT, caller TEXT,
         callee TEXT, agent_id TEXT, note TEXT, recording_key TEXT);
-        CREATE TABLE agent (tenant_id TEXT, staff_id TEXT, phone TEXT, PRIMARY KEY (tenant_id, staff_id));");
+        CREATE TABLE agent (tenant_id TEXT, staff_id TEXT, phone TEXT, PRIMARY KEY (tenant_id, staff_id));",
+    );
     world.exits(3, "enforce --at 2021-07-21T00:00:00+08:00");
-    let state = |world: &World| world.ok(&format!("request show {}", request["request_id"].as_str().unwrap()))["state"].clone();
+    let state = |world: &World| {
+        world.ok(&format!("request show {}", request["request_id"].as_str().unwrap()))["state"].clone()
+    };
     assert_ne!(state(&world), "completed");
     std::fs::rename(world.path("away.db"), world.path("calls.db")).unwrap();
     world.ok("enforce --at 2021-07-21T00:00:00+08:00");
@@ -99,7 +107,9 @@ fn a_lost_ledger_beside_a_log_is_refused_and_not_made_anew() {
         }
     }
     refused_everywhere(&world);
-    for line in ["status", "hold place --tenant t-1 --authority court", "request create --tenant t-1 --everything"] {
+    for line in
+        ["status", "hold place --tenant t-1 --authority court", "request create --tenant t-1 --everything"]
+    {
         world.exits(3, line);
     }
     assert!(!world.path("retentiond.db").exists());
@@ -139,13 +149,23 @@ fn another_ledger_key_is_refused() {
 #[test]
 fn a_store_out_of_reach_fails_the_run_and_the_other_stores_are_done() {
     let world = marked();
-    world.edit("retentiond.toml", "[stores.objects]", "[stores.spare]\nkind = \"sqlite\"\nurl = \"sqlite://spare.db\"\n[stores.objects]");
-    world.sql("spare.db", "CREATE TABLE chat (id INTEGER PRIMARY KEY, tenant_id TEXT, at TEXT);
-        INSERT INTO chat VALUES (1, 't-1', '2021-01-01 00:00:00'), (2, 't-1', '2021-07-01 00:00:00');");
-    world.write("policies/chat.toml", "category = \"chat\"\ntitle = \"Chat\"\ntime_zone = \"Asia/Singapore\"\nmethod = \"delete\"\n\
+    world.edit(
+        "retentiond.toml",
+        "[stores.objects]",
+        "[stores.spare]\nkind = \"sqlite\"\nurl = \"sqlite://spare.db\"\n[stores.objects]",
+    );
+    world.sql(
+        "spare.db",
+        "CREATE TABLE chat (id INTEGER PRIMARY KEY, tenant_id TEXT, at TEXT);
+        INSERT INTO chat VALUES (1, 't-1', '2021-01-01 00:00:00'), (2, 't-1', '2021-07-01 00:00:00');",
+    );
+    world.write(
+        "policies/chat.toml",
+        "category = \"chat\"\ntitle = \"Chat\"\ntime_zone = \"Asia/Singapore\"\nmethod = \"delete\"\n\
         [[rules]]\ntrigger = \"age\"\nperiod = \"6 months\"\nclause = \"SLA §1.9\"\n\
         [[placements]]\nname = \"chats\"\nstore = \"spare\"\ntable = \"chat\"\nkey = [\"id\"]\n\
-        tenant = { column = \"tenant_id\" }\nevent_time = { column = \"at\" }\nsubjects = \"none\"\n");
+        tenant = { column = \"tenant_id\" }\nevent_time = { column = \"at\" }\nsubjects = \"none\"\n",
+    );
     std::fs::rename(world.path("calls.db"), world.path("away.db")).unwrap();
     world.exits(1, &format!("plan {AT}"));
     let ran = world.exits(1, &format!("enforce {AT}"));

@@ -60,7 +60,10 @@ fn a_file_that_two_rows_name_stays_until_the_last_of_them_goes() {
     world.ok("enforce --at 2022-02-01T12:00:00+08:00");
     assert_eq!(world.calls("t-1"), [14]);
     assert!(!world.path("objects/rec/t-1/a.wav").exists());
-    assert!(world.path("objects/rec/t-1/b.wav").exists(), "no row names it, so nobody says whose time has come");
+    assert!(
+        world.path("objects/rec/t-1/b.wav").exists(),
+        "no row names it, so nobody says whose time has come"
+    );
 }
 
 #[test]
@@ -79,7 +82,10 @@ fn a_file_that_is_gone_already_lets_its_row_go() {
     std::fs::remove_file(world.path("objects/rec/t-1/a.wav")).unwrap();
     let report = world.ok(AT);
     let counts = placement(&report, "recordings");
-    assert_eq!((&counts["erased"], &counts["already_absent"], &counts["verified_absent"]), (&json!(3), &json!(1), &json!(4)));
+    assert_eq!(
+        (&counts["erased"], &counts["already_absent"], &counts["verified_absent"]),
+        (&json!(3), &json!(1), &json!(4))
+    );
     assert_eq!(world.calls("t-1"), [12, 13, 14, 15]);
 }
 
@@ -111,8 +117,10 @@ fn a_folder_in_the_place_of_a_file_is_not_taken_for_it() {
 fn files_with_names_of_their_own_are_found_below_the_tenants_prefix_by_the_date_in_their_name() {
     let world = World::center();
     let mut policy = std::fs::read_to_string(world.path("policies/call-data.toml")).unwrap();
-    policy.push_str("[[placements]]\nname = \"ivr-audio\"\nstore = \"objects\"\nprefix = \"ivr/{tenant}/\"\n\
-                     event_time = { key = \"ivr/{tenant}/%Y/%m/%d/\" }\nsubjects = \"none\"\n");
+    policy.push_str(
+        "[[placements]]\nname = \"ivr-audio\"\nstore = \"objects\"\nprefix = \"ivr/{tenant}/\"\n\
+                     event_time = { key = \"ivr/{tenant}/%Y/%m/%d/\" }\nsubjects = \"none\"\n",
+    );
     world.write("policies/call-data.toml", &policy);
     for tenant in TENANTS {
         for day in ["2021/01/30", "2021/01/31", "2021/02/01", "nonsense"] {
@@ -126,6 +134,9 @@ fn files_with_names_of_their_own_are_found_below_the_tenants_prefix_by_the_date_
     assert!(there("t-10", "2021/01/30"), "a date alone means the end of that day");
     world.ok("enforce --at 2021-07-31T00:00:00+08:00");
     for tenant in &TENANTS[1..] {
-        assert!(!there(tenant, "2021/01/30") && there(tenant, "2021/01/31") && there(tenant, "nonsense"), "{tenant}");
+        assert!(
+            !there(tenant, "2021/01/30") && there(tenant, "2021/01/31") && there(tenant, "nonsense"),
+            "{tenant}"
+        );
     }
 }

@@ -19,8 +19,15 @@ fn a_subjects_request_takes_what_names_the_subject_up_to_the_receipt_and_nothing
     assert_eq!(request["known"], true);
     assert_eq!(request["state"], "received");
     assert!(same_instant(&request["received_at"], "2021-07-01T00:00:00+08:00"));
-    assert!(same_instant(&request["deadline"], "2021-07-21T00:00:00+08:00"), "the earliest of its categories");
-    assert_eq!(world.ok("enforce --at 2021-06-30T23:59:59+08:00")["totals"]["erased"], 0, "before its receipt");
+    assert!(
+        same_instant(&request["deadline"], "2021-07-21T00:00:00+08:00"),
+        "the earliest of its categories"
+    );
+    assert_eq!(
+        world.ok("enforce --at 2021-06-30T23:59:59+08:00")["totals"]["erased"],
+        0,
+        "before its receipt"
+    );
     let plan = world.ok("plan --at 2021-07-02T00:00:00+08:00");
     let step = &plan["steps"][0];
     assert_eq!((&step["reason"], &step["request_id"]), (&json!("request"), &request["request_id"]));

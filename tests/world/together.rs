@@ -11,11 +11,15 @@ const FIRST_BATCH: u64 = 500;
 
 fn crowded() -> World {
     let world = World::center();
-    world.sql("calls.db", &format!(
-        "DELETE FROM call_record;
+    world.sql(
+        "calls.db",
+        &format!(
+            "DELETE FROM call_record;
          WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
          INSERT INTO call_record (id, tenant_id, started_at, recording_key)
-         SELECT i, 't-1', '2021-01-01 00:00:00', 'rec/t-1/' || i || '.wav' FROM n;"));
+         SELECT i, 't-1', '2021-01-01 00:00:00', 'rec/t-1/' || i || '.wav' FROM n;"
+        ),
+    );
     for n in 1..=ROWS {
         world.write(&format!("objects/rec/t-1/{n}.wav"), "words");
     }
@@ -31,7 +35,8 @@ fn begin(world: &World, line: &str) -> Child {
 
 /// Waits until a batch of rows has begun; the process must not end before.
 fn wait_for_batch(world: &World, run: &mut Child) {
-    let begun = "SELECT CAST(count(*) AS TEXT) FROM intent WHERE placement = 'call-records' AND ended_at IS NULL";
+    let begun =
+        "SELECT CAST(count(*) AS TEXT) FROM intent WHERE placement = 'call-records' AND ended_at IS NULL";
     while world.number("retentiond.db", begun) == 0 {
         assert_eq!(run.try_wait().unwrap(), None, "the run ended before its batch of rows began");
         std::thread::yield_now();
@@ -63,7 +68,10 @@ fn a_hold_placed_while_a_batch_runs_waits_for_it_and_stops_the_next() {
     let report = answer_of(&run.wait_with_output().unwrap(), &["enforce"]);
     assert_eq!((report.code, &report.json["status"]), (Some(0), &"done".into()), "{report:#?}");
     assert_eq!(world.calls("t-1").len() as u64, ROWS - FIRST_BATCH);
-    assert_eq!(world.objects().iter().filter(|file| file.starts_with("rec/t-1/")).count() as u64, ROWS - FIRST_BATCH + 2);
+    assert_eq!(
+        world.objects().iter().filter(|file| file.starts_with("rec/t-1/")).count() as u64,
+        ROWS - FIRST_BATCH + 2
+    );
     world.assert_settled();
 }
 

@@ -11,12 +11,23 @@ fn center(journal: &str) -> World {
     let world = World::center();
     world.zero_requests();
     let [note, phone, file] = WORDS;
-    world.sql("calls.db", &format!("PRAGMA journal_mode = {journal};
+    world.sql(
+        "calls.db",
+        &format!(
+            "PRAGMA journal_mode = {journal};
         CREATE INDEX call_record_caller ON call_record (caller);
-        UPDATE call_record SET note = '{note}', caller = '{phone}' WHERE id IN (11, 12);"));
+        UPDATE call_record SET note = '{note}', caller = '{phone}' WHERE id IN (11, 12);"
+        ),
+    );
     // Rows that moved leave their bytes on free pages and in the slack of others.
-    world.sql("calls.db", &format!("UPDATE call_record SET note = note || '{}' WHERE id = 11;
-        UPDATE call_record SET note = '{note}' WHERE id = 11;", "x".repeat(9_000)));
+    world.sql(
+        "calls.db",
+        &format!(
+            "UPDATE call_record SET note = note || '{}' WHERE id = 11;
+        UPDATE call_record SET note = '{note}' WHERE id = 11;",
+            "x".repeat(9_000)
+        ),
+    );
     world.write("objects/rec/t-1/a.wav", &format!("{file} {}", file.repeat(3_000)));
     world
 }
@@ -42,7 +53,10 @@ fn no_byte_of_a_zeroed_record_stays_in_any_file_in_either_journal_mode() {
         assert!(traces(&world).len() >= 3, "the search finds what is there: {:?}", traces(&world));
         let others = world.others("t-1");
         let mut open = std::fs::File::open(world.path("objects/rec/t-1/a.wav")).unwrap();
-        let request = world.ok(&format!("request create --tenant t-1 --subject phone={} --received 2021-07-01T00:00:00+08:00", WORDS[1]));
+        let request = world.ok(&format!(
+            "request create --tenant t-1 --subject phone={} --received 2021-07-01T00:00:00+08:00",
+            WORDS[1]
+        ));
         let report = world.ok("enforce --at 2021-07-02T00:00:00+08:00");
         assert_eq!(placement(&report, "call-records")["erased"], 2, "{journal}");
         assert_eq!(placement(&report, "call-records")["level"], "scrubbed", "{journal}");
@@ -74,7 +88,10 @@ fn a_delete_claims_no_more_than_deleted() {
 #[test]
 fn a_reader_that_keeps_the_old_pages_fails_the_scrub_and_the_next_run_pays_it() {
     let world = center("WAL");
-    let request = world.ok(&format!("request create --tenant t-1 --subject phone={} --received 2021-07-01T00:00:00+08:00", WORDS[1]));
+    let request = world.ok(&format!(
+        "request create --tenant t-1 --subject phone={} --received 2021-07-01T00:00:00+08:00",
+        WORDS[1]
+    ));
     let show = format!("request show {}", request["request_id"].as_str().unwrap());
     let reading = crate::harness::wait_for(async {
         let mut connection = world.connect("calls.db").await;

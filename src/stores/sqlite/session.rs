@@ -144,6 +144,11 @@ impl Trouble<'_> {
         // https://www.sqlite.org/rescode.html: the low byte is the primary code.
         match (code & 0xff, code) {
             (5 | 6, _) => self.later("the database is locked by somebody else"),
+            // SQLITE_READONLY_ROLLBACK: looking may not write, and rolling back writes.
+            (_, 776) => self.of(
+                ErrorKind::Unreachable,
+                "whoever wrote last died in the middle; the next run, or the next who writes, rolls it back",
+            ),
             (8, _) => self.of(ErrorKind::Refused, "the database is read-only"),
             (_, 1811) => self.of(ErrorKind::Refused, "a trigger refused"),
             (3 | 19 | 20 | 23, _) => self.error(ErrorKind::Refused, Retry::Never, message),
