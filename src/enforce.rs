@@ -221,6 +221,8 @@ struct Run<'a> {
     refusals: Vec<Refusal>,
     failures: Vec<String>,
     stop: Option<String>,
+    /// How long the store took to erase the last batch: about as long as it held its locks.
+    erasing: std::time::Duration,
 }
 
 impl<'a> Run<'a> {
@@ -254,6 +256,7 @@ impl<'a> Run<'a> {
             refusals: Vec::new(),
             failures: Vec::new(),
             stop: None,
+            erasing: std::time::Duration::ZERO,
         })
     }
 

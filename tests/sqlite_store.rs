@@ -327,6 +327,32 @@ async fn what_an_age_rule_parks_is_all_that_is_not_usable_but_what_sorts_like_a_
 }
 
 #[tokio::test]
+async fn tenants_counted_one_by_one_have_the_counts_that_they_have_together() {
+    let script = "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at TEXT, caller TEXT, callee TEXT);
+         CREATE INDEX call_started ON call_record (started_at);
+         WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
+         INSERT INTO call_record (tenant_id, started_at)
+           SELECT CASE i % 7 WHEN 0 THEN 't-1' WHEN 1 THEN 'T-1' WHEN 2 THEN 't-10' WHEN 3 THEN NULL WHEN 4 THEN ' '
+               WHEN 5 THEN 't-1x' ELSE x'742d31' END,
+             CASE i % 11 WHEN 0 THEN NULL WHEN 1 THEN '2025-08-01T00:00:00Z' WHEN 2 THEN '2024-02-30 00:00:00'
+               WHEN 3 THEN '2024-02-29T12:00:00+08:00' ELSE datetime('2024-01-01', i || ' seconds') END FROM n;";
+    let query = query(
+        calls(),
+        selection(TenantScope::AllExcept(vec![tenant("t-1x")]), before("2025-01-01T00:00:00Z")),
+    );
+    let together = World::new(script).await.reader().await.survey(&query).await.unwrap();
+    assert_eq!(together.tenants.len(), 3);
+    assert!(
+        together.tenants.values().all(|tally| tally.newest == Some(at("2024-02-29T04:00:00Z"))),
+        "{together:?}"
+    );
+    let by_tenant = "CREATE INDEX by_tenant ON call_record (tenant_id, started_at);";
+    let one_by_one =
+        World::new(&format!("{script}{by_tenant}")).await.reader().await.survey(&query).await.unwrap();
+    assert_eq!(one_by_one, together);
+}
+
+#[tokio::test]
 async fn a_subject_is_named_by_any_column_of_its_kind_and_by_nothing_longer() {
     let world = World::new(CALLS).await;
     let (named, key) = subject("phone", "+65 91");

@@ -85,11 +85,10 @@ impl Run<'_> {
                 };
             left = left.saturating_sub(found.batch.records());
             position = Some(found.position);
-            let watch = Stopwatch::start();
             if let Next::Halt = self.run_batch(&line, &lines, found.batch, Some(&mut shared)).await? {
                 return Ok(());
             }
-            keys = next_window(keys, watch.elapsed());
+            keys = next_window(keys, self.erasing);
             (self.watcher)(Progress {
                 placement: rows.placement.clone(),
                 done: rows.records.saturating_sub(left),
@@ -298,7 +297,9 @@ impl Run<'_> {
                 return Ok(None);
             }
         };
+        let watch = Stopwatch::start();
         let erased = insist(|| line.store.erase(&line.query, batch, line.step.method)).await;
+        self.erasing = watch.elapsed();
         let still = insist(|| line.store.absent(&line.query, batch)).await;
         let now = self.world.clock.now();
         let result = match (erased, still) {

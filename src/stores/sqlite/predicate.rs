@@ -16,17 +16,26 @@ use crate::stores::{ErrorKind, Query, StoreError, event_time};
 
 /// The rows that a query selects: of its tenants, inside every scope of `within`, inside none of `except`.
 pub(super) fn predicate(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
-    let times = Moments::new(table, query, trouble)?;
+    predicate_at(table, query, &Moments::new(table, query, trouble)?, trouble)
+}
+
+/// The same, with event times as they are given: [`Moments::aside`] keeps their index from leading.
+pub(super) fn predicate_at(
+    table: &Table,
+    query: &Query,
+    times: &Moments,
+    trouble: Trouble<'_>,
+) -> Result<Sql, StoreError> {
     let mut conditions = Vec::new();
     let tenants = tenants(table, query, trouble)?;
     if let Some(naming) = &query.naming {
         conditions.push(names_something(table.column(naming, trouble)?));
     }
     for scope in &query.selection.within {
-        conditions.push(inside(table, query, &times, scope, trouble)?);
+        conditions.push(inside(table, query, times, scope, trouble)?);
     }
     for scope in &query.selection.except {
-        conditions.push(inside(table, query, &times, scope, trouble)?.not_true());
+        conditions.push(inside(table, query, times, scope, trouble)?.not_true());
     }
     // SQLite tests in this order, so what is cheap and turns many away comes first.
     match query.selection.tenants {
@@ -49,6 +58,11 @@ impl Moments {
             clocked: table.clocked(&query.placement, trouble)?,
             usable: event_time::usable_span(&query.placement, query.time_zone, query.now),
         })
+    }
+
+    /// The same, so that no index on the event time leads.
+    pub(super) fn aside(&self) -> Self {
+        Self { clocked: self.clocked.as_ref().map(Clocked::aside), usable: self.usable }
     }
 
     /// Rows whose event time is usable.

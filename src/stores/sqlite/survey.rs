@@ -1,6 +1,8 @@
 //! Looks without batches: counts per tenant, the size of a placement, one record by its key, and how many rows name
 //! a locator. It erases nothing and finds no batch.
 
+mod tenants;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -8,11 +10,13 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::catalogue::{Affinity, Table};
+use super::find::is_indexed;
 use super::instants::Clocked;
-use super::predicate::{Moments, Owner, equals, list, predicate};
+use super::predicate::{Moments, Owner, equals, list, predicate_at};
 use super::rows;
 use super::session::{Session, Trouble};
 use crate::facts::{Survey, Tally};
+use crate::id::TenantId;
 use crate::plan::{TenantScope, Times};
 use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::Sql;
@@ -24,29 +28,68 @@ pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<S
     let table = Table::of(session, &query.placement).await?;
     let owner = Owner::of(&table, &query.placement, trouble)?;
     let moments = Moments::new(&table, query, trouble)?;
+    let one_by_one = tenants::by_index(session, &table, &moments, query).await?;
+    let queries = match one_by_one {
+        Some(tenants) => tenants.into_iter().map(|tenant| of_one(query, tenant)).collect(),
+        None => vec![query.clone()],
+    };
     let mut survey = Survey::default();
-    for sql in survey_sql(&table, &owner, &moments, query, true, trouble)? {
-        if !take_in(&mut survey, &moments, query, &session.rows(&sql).await?, trouble)? {
-            // Texts do not tell which of them is the earliest: all of them are read as times.
-            return exact(session, &table, &owner, &moments, query).await;
-        }
+    for query in &queries {
+        let aside = moments.aside();
+        let moments = match query.selection.tenants {
+            TenantScope::Nameless => {
+                // An index that begins with the tenant finds who names nobody among all that is due.
+                let sql = survey_sql(&table, &owner, &aside, query, true, trouble)?;
+                if leads_everywhere(session, &sql).await? { &aside } else { &moments }
+            }
+            TenantScope::One(_) | TenantScope::AllExcept(_) => &moments,
+        };
+        count(session, &table, &owner, moments, query, &mut survey).await?;
     }
     Ok(survey)
 }
 
-async fn exact(
+fn of_one(query: &Query, tenant: TenantId) -> Query {
+    let mut query = query.clone();
+    query.selection.tenants = TenantScope::One(tenant);
+    query
+}
+
+async fn leads_everywhere(session: &mut Session<'_>, passes: &[Sql]) -> Result<bool, StoreError> {
+    for sql in passes {
+        if !is_indexed(session, sql).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn count(
     session: &mut Session<'_>,
     table: &Table,
     owner: &Owner<'_>,
     moments: &Moments,
     query: &Query,
-) -> Result<Survey, StoreError> {
+    survey: &mut Survey,
+) -> Result<(), StoreError> {
     let trouble = session.trouble;
-    let mut survey = Survey::default();
-    for sql in survey_sql(table, owner, moments, query, false, trouble)? {
-        take_in(&mut survey, moments, query, &session.rows(&sql).await?, trouble)?;
+    for quick in [true, false] {
+        let mut counted = Survey::default();
+        let mut is_told = true;
+        for sql in survey_sql(table, owner, moments, query, quick, trouble)? {
+            let answer = session.rows(&sql).await?;
+            is_told &= take_in(&mut counted, moments, query, &answer, trouble)?;
+        }
+        // Where texts do not tell which of them is the earliest, all of them are read as times.
+        if is_told {
+            survey.nameless += counted.nameless;
+            for (tenant, tally) in counted.tenants {
+                survey.tenants.entry(tenant).or_default().add(&tally);
+            }
+            break;
+        }
     }
-    Ok(survey)
+    Ok(())
 }
 
 /// Adds an answer; false where it does not say which time is the earliest or the latest.
@@ -118,7 +161,7 @@ pub(super) fn survey_sql(
         .push(", count(*), ")
         .append(&extremes)
         .push(&format!(" FROM {} WHERE ", table.source()))
-        .append(&predicate(table, query, trouble)?);
+        .append(&predicate_at(table, query, moments, trouble)?);
     let parked = query.selection.within.iter().find_map(|scope| match scope.times {
         Times::UnusableBefore(until) => Some(moments.parked_until(until)),
         Times::Any | Times::Within(_) | Times::UpTo(_) | Times::Unusable => None,
@@ -299,7 +342,6 @@ fn named_by(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::TenantId;
     use crate::plan::Interval;
     use crate::policy::EpochUnit;
     use crate::stores::sqlite::tests::{Scratch, due_query};
@@ -312,7 +354,12 @@ mod tests {
         let owner = Owner::of(&table, &query.placement, trouble).unwrap();
         let moments = Moments::new(&table, query, trouble).unwrap();
         let mut plans = Vec::new();
-        for sql in survey_sql(&table, &owner, &moments, query, true, trouble).unwrap() {
+        let aside = moments.aside();
+        let passes = survey_sql(&table, &owner, &aside, query, true, trouble).unwrap();
+        let is_led = query.selection.tenants == TenantScope::Nameless
+            && leads_everywhere(&mut session, &passes).await.unwrap();
+        let moments = if is_led { &aside } else { &moments };
+        for sql in survey_sql(&table, &owner, moments, query, true, trouble).unwrap() {
             plans.extend(session.plan(&sql).await.unwrap());
         }
         plans
@@ -379,8 +426,8 @@ mod tests {
             (by_time, one.clone(), Times::UnusableBefore(due.to), "by_tenant (tenant_id=? AND started_at"),
             ("", one, Times::UnusableBefore(due.to), "by_tenant (tenant_id=? AND started_at"),
             (by_time, all, Times::UnusableBefore(due.to), "by_time (started_at"),
-            (by_time, TenantScope::Nameless, Times::UnusableBefore(due.to), "by_time (started_at"),
-            (by_time, TenantScope::Nameless, Times::Within(vec![due]), "by_time (started_at"),
+            (by_time, TenantScope::Nameless, Times::UnusableBefore(due.to), "by_tenant (tenant_id"),
+            (by_time, TenantScope::Nameless, Times::Within(vec![due]), "by_tenant (tenant_id"),
             ("", TenantScope::Nameless, Times::Any, "by_tenant (tenant_id"),
         ] {
             let scratch = Scratch::new(&format!("{table}{indexes}")).await;
