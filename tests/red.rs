@@ -310,10 +310,7 @@ async fn a_store_that_falls_silent_while_it_is_counted_fails_the_run() {
 
 #[tokio::test]
 async fn a_record_that_two_places_name_is_not_erased_with_the_first_while_the_second_is_held() {
-    let again = RECORDINGS
-        .replace("\"recordings\"", "\"voicemail\"")
-        .replace("call-records", "more-records")
-        .replace("recording_key", "recording_key");
+    let again = RECORDINGS.replace("\"recordings\"", "\"voicemail\"").replace("call-records", "more-records");
     let more = RECORDS
         .replace("call-records", "more-records")
         .replace("\"calls\"", "\"more\"")
