@@ -215,15 +215,26 @@ fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, St
         (TenantScope::Nameless, Owner::Column(column)) => {
             let nobody = owner.named().not_true();
             match column.affinity {
-                Affinity::Text => Sql::all(&[Sql::any(&where_nobody_is(column)), nobody]),
-                Affinity::Integer | Affinity::Numeric | Affinity::Blob => nobody,
+                // A stretch of time bounds the rows by itself; what sorts among the names, as text that is not UTF-8
+                // does, is then found too.
+                Affinity::Text if !is_timed(query) => Sql::all(&[Sql::any(&where_nobody_is(column)), nobody]),
+                Affinity::Text | Affinity::Integer | Affinity::Numeric | Affinity::Blob => nobody,
             }
         }
         (TenantScope::Nameless, Owner::Constant(_)) => Sql::never(),
     })
 }
 
-/// Ranges of an index in which all rows of a text column lie that name nobody: NULL, texts that begin with white space
+/// True where event times bound the rows that have to be looked at.
+fn is_timed(query: &Query) -> bool {
+    query.selection.within.iter().any(|scope| match scope.times {
+        Times::Within(_) | Times::UnusableBefore(_) => true,
+        Times::Any | Times::UpTo(_) | Times::Unusable => false,
+    })
+}
+
+/// Ranges of an index in which nearly all rows of a text column lie that name nobody (text that is not UTF-8 may lie
+/// elsewhere; it is never taken for a name, only not counted here): NULL, texts that begin with white space
 /// or are empty, and blobs. Without an index that begins with the column the whole table is read.
 fn where_nobody_is(column: &Column) -> Vec<Sql> {
     let c = &column.sql;
