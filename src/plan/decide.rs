@@ -535,11 +535,12 @@ rotation = "3 days"
             named.iter().map(|(placement, _)| placement.name.as_str()).collect::<Vec<_>>(),
             ["recordings"]
         );
-        let order: Vec<_> = groups(&policies, &Facts::default(), now())
+        let mut order: Vec<_> = groups(&policies, &Facts::default(), now())
             .iter()
             .map(|group| group.placement.name.to_string())
             .collect();
-        assert_eq!(order, ["recordings", "recordings", "recordings", "calls", "calls", "calls"]);
+        order.dedup();
+        assert_eq!(order, ["recordings", "calls"], "what rows name comes before the rows");
     }
 
     #[test]

@@ -227,6 +227,14 @@ fn is_of_hold(scope: &Scope) -> bool {
     scope.subjects.iter().flatten().any(|subject| matches!(subject.origin, SubjectOrigin::Hold(_)))
 }
 
+/// Gives a step another reason, with all that its rule says.
+fn dress(step: &mut Step, reason: Reason, method: Method, clause: &str) {
+    step.reason = reason;
+    step.method = method;
+    step.level = method.level();
+    step.clause = clause.to_owned();
+}
+
 const TICK: Duration = Duration::nanoseconds(1);
 const HOUR: Duration = Duration::hours(1);
 const DAY: Duration = Duration::days(1);
@@ -397,7 +405,7 @@ const TOO_FEW_OR_OTHERS: [Bug; 26] = [
 ];
 
 /// Why, how, when, and by which request.
-const OTHERWISE_WRONG: [Bug; 33] = [
+const OTHERWISE_WRONG: [Bug; 37] = [
     ("age is called termination", |s| s.family(Reason::Age, "T-1", |step| step.reason = Reason::Termination)),
     ("termination is called age", |s| {
         s.family(Reason::Termination, "t-10", |step| step.reason = Reason::Age);
@@ -406,6 +414,22 @@ const OTHERWISE_WRONG: [Bug; 33] = [
         s.family(Reason::Request, "gone", |step| step.reason = Reason::Termination);
     }),
     ("age is called a request", |s| s.family(Reason::Age, "T-1", |step| step.reason = Reason::Request)),
+    ("age is dressed as a termination", |s| {
+        s.family(Reason::Age, "T-1", |step| dress(step, Reason::Termination, Method::Zero, "T"));
+    }),
+    ("a termination is dressed as age", |s| {
+        s.family(Reason::Termination, "t-10", |step| dress(step, Reason::Age, Method::Delete, "A"));
+    }),
+    ("a request is dressed as a termination", |s| {
+        s.family(Reason::Request, "T-1", |step| dress(step, Reason::Termination, Method::Zero, "T"));
+    }),
+    ("a termination is dressed as a request", |s| {
+        s.family(Reason::Termination, "gone", |step| {
+            dress(step, Reason::Request, Method::Zero, "R");
+            step.level = Level::Verified;
+            step.request_id = Some(RequestId::new("req-gone"));
+        });
+    }),
     ("a hold is a reason to erase", |s| s.family(Reason::Age, "T-1", |step| step.reason = Reason::Hold)),
     ("an entitlement is a reason to erase", |s| {
         s.family(Reason::Age, "T-1", |step| step.reason = Reason::Entitlement);

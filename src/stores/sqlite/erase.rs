@@ -8,7 +8,7 @@ use super::find::by_rowid;
 use super::inspect;
 use super::overwrite;
 use super::predicate::{Owner, predicate};
-use super::rows::{self, Presence, Standing};
+use super::rows::{self, Counted, Presence, Standing};
 use super::session::{Session, Writing};
 use crate::id::TenantId;
 use crate::plan::{Counts, CountsByTenant};
@@ -79,8 +79,15 @@ impl Work<'_> {
         rows_then: &BTreeMap<TenantId, u64>,
     ) -> Result<Erased, StoreError> {
         let mut writing = self.begin(session).await?;
-        let sql = rows::presence_sql(self.table, &self.owner, &self.predicate, &window);
-        let present = rows::read_presence(&writing.rows(&sql).await?, writing.trouble)?;
+        let count = |counted| rows::presence_sql(self.table, &self.owner, &self.predicate, &window, counted);
+        let sql = count(Counted::Matching);
+        let mut present = rows::read_presence(&writing.rows(&sql).await?, writing.trouble)?;
+        let of = |tenant: &TenantId| present.get(tenant).map_or(0, |counts| counts.matching);
+        if found.iter().any(|(tenant, found)| of(tenant) < *found) {
+            // Only then does anybody ask what became of the others.
+            let sql = count(Counted::All);
+            present = rows::read_presence(&writing.rows(&sql).await?, writing.trouble)?;
+        }
         let counted: u64 = present.values().map(|counts| counts.matching).sum();
         if counted > found.values().sum() {
             // A step never erases more than it says; what came in since belongs to a later one.

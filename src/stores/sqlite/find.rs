@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::catalogue::{Column, RowKey, Table};
 use super::predicate::{Owner, predicate};
-use super::rows;
+use super::rows::{self, Counted};
 use super::session::{Session, Trouble};
 use crate::id::TenantId;
 use crate::stores::sql::Sql;
@@ -48,6 +48,22 @@ pub(super) async fn find(
     let RowKey::Rowid(rowid) = &table.key else {
         return search.list(session, Lead::Key).await;
     };
+    let end = |name: &str| Sql::new(&format!("SELECT {name}({rowid}) FROM {}", table.source()));
+    let Some(last) = session.number(&end("max")).await? else { return Ok(None) };
+    let wide = i64::try_from(budget.window_keys.max(1) - 1).unwrap_or(i64::MAX);
+    if search.names.is_empty() {
+        // Where due records lie dense, the next stretch of keys is the next batch, and no index is asked.
+        let next = match search.after.map(|key| key.0.as_slice()) {
+            Some([Value::Int(key)]) => key.checked_add(1),
+            Some(_) => None,
+            None => session.number(&end("min")).await?,
+        };
+        if let Some(from) = next.filter(|from| *from <= last)
+            && let Some(found) = search.dense(session, from, from.saturating_add(wide).min(last)).await?
+        {
+            return Ok(Some(found));
+        }
+    }
     let few = search.few(session).await?;
     if few == Some(0) {
         return Ok(None);
@@ -55,11 +71,6 @@ pub(super) async fn find(
     if !search.names.is_empty() {
         return search.list(session, if few.is_some() { Lead::Index } else { Lead::Key }).await;
     }
-    let Some(last) =
-        session.number(&Sql::new(&format!("SELECT max({rowid}) FROM {}", table.source()))).await?
-    else {
-        return Ok(None);
-    };
     let first = search.first(session, if few.is_some() { Lead::Index } else { Lead::Key }).await?;
     let Some(first) = first else { return Ok(None) };
     if let Some(few) = few
@@ -67,8 +78,10 @@ pub(super) async fn find(
     {
         return search.list(session, Lead::Index).await;
     }
-    let to = first.saturating_add(i64::try_from(budget.window_keys.max(1) - 1).unwrap_or(i64::MAX)).min(last);
-    search.window(session, first, to).await
+    match search.dense(session, first, first.saturating_add(wide).min(last)).await? {
+        Some(found) => Ok(Some(found)),
+        None => search.list(session, Lead::Key).await,
+    }
 }
 
 /// What is still there of a batch.
@@ -85,7 +98,8 @@ pub(super) async fn absent(
     match batch {
         Batch::Window { from, to, .. } => {
             by_rowid(&table, trouble)?;
-            let sql = rows::presence_sql(&table, &owner, &predicate, &rows::between(&table, *from, *to));
+            let window = rows::between(&table, *from, *to);
+            let sql = rows::presence_sql(&table, &owner, &predicate, &window, Counted::Matching);
             let present = rows::read_presence(&session.rows(&sql).await?, trouble)?;
             still.tenants = matching(&present);
         }
@@ -164,9 +178,8 @@ impl Search<'_> {
         session.number(&sql).await
     }
 
-    /// A window that begins at a record, cut so that it holds no more than allowed, or a list where it would be too
-    /// sparse.
-    async fn window(
+    /// A window, cut so that it holds no more than allowed; `None` where it would be too sparse.
+    async fn dense(
         &self,
         session: &mut Session<'_>,
         from: i64,
@@ -189,7 +202,7 @@ impl Search<'_> {
         let records: u64 = found.values().sum();
         // A row written in between may make the window too full; a list counts for itself.
         if records == 0 || records > limit || records.saturating_mul(SPARSE_ABOVE) < width(from, to) {
-            return self.list(session, Lead::Key).await;
+            return Ok(None);
         }
         let rows =
             found.keys().filter_map(|t| present.get(t).map(|counts| (t.clone(), counts.rows))).collect();
@@ -204,7 +217,7 @@ impl Search<'_> {
         to: i64,
     ) -> Result<BTreeMap<TenantId, rows::Presence>, StoreError> {
         let window = rows::between(self.table, from, to);
-        let sql = rows::presence_sql(self.table, &self.owner, &self.predicate, &window);
+        let sql = rows::presence_sql(self.table, &self.owner, &self.predicate, &window, Counted::All);
         rows::read_presence(&session.rows(&sql).await?, session.trouble)
     }
 
@@ -256,8 +269,11 @@ impl Search<'_> {
             Lead::Key => self.table.source_by_key(),
             Lead::Index => self.table.source(),
         };
-        let sql =
-            Sql::new("SELECT ").append(shown).push(&format!(" FROM {source} WHERE ")).append(&self.predicate);
+        let sql = Sql::new("SELECT ")
+            .append(shown)
+            .push(&format!(" FROM {source} WHERE ("))
+            .append(&self.predicate)
+            .push(")");
         let Some(key) = self.after else { return Ok(sql) };
         let after = match (lead, key.0.as_slice()) {
             // The sign keeps SQLite from walking the table by rowid after all.

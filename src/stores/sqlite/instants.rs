@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
 
 use super::catalogue::Column;
@@ -117,18 +117,43 @@ impl Clocked {
         ranges
     }
 
-    /// The aggregate of a name (`min` or `max`), in order of time, over rows that meet the condition.
-    pub(super) fn aggregate(&self, name: &str, condition: &Sql) -> Sql {
-        let value = match self {
-            Self::Text { sql, format, zone } => context(sql, format, *zone),
-            Self::Epoch { sql, .. } => Sql::new(sql),
+    /// The earliest and the latest of the rows that meet a condition, all of them usable: two columns, or, where
+    /// SQLite can compare most texts by itself, four: those two without such texts, and the two of such texts.
+    pub(super) fn extremes(&self, condition: &Sql, quick: bool) -> Sql {
+        let both = |value: &Sql, condition: &Sql| {
+            let one = |name: &str| {
+                Sql::new(name).push("(").append(value).push(") FILTER (WHERE ").append(condition).push(")")
+            };
+            one("min").push(", ").append(&one("max"))
         };
-        Sql::new(name).push("(").append(&value).push(") FILTER (WHERE ").append(condition).push(")")
+        match self {
+            Self::Text { sql, format, zone } if quick && format == event_time::DEFAULT_FORMAT => {
+                // A usable text of this length with a space in this place is a date and a time to the second.
+                let plain = Sql::new(&format!("length({sql}) = 19 AND substr({sql}, 11, 1) = ' '"));
+                let others = Sql::all(&[condition.clone(), plain.not_true()]);
+                let plain = Sql::all(&[condition.clone(), plain]);
+                let text = Sql::new(sql).push(" COLLATE BINARY");
+                both(&context(sql, format, *zone), &others).push(", ").append(&both(&text, &plain))
+            }
+            Self::Text { sql, format, zone } => both(&context(sql, format, *zone), condition),
+            Self::Epoch { sql, .. } => both(&Sql::new(sql), condition),
+        }
     }
 
-    /// Reads what [`Clocked::aggregate`] gave of a text column.
-    pub(super) fn read_aggregate(operand: &str) -> Option<DateTime<Utc>> {
+    /// Reads what [`Clocked::extremes`] gave in its first two columns.
+    pub(super) fn read_extreme(operand: &str) -> Option<DateTime<Utc>> {
         read_operand(operand)
+    }
+
+    /// Reads what [`Clocked::extremes`] gave in the other two; `None` where clocks were changed within two days, so
+    /// that texts may not sort as the instants do.
+    pub(super) fn read_plain(&self, text: &str) -> Option<DateTime<Utc>> {
+        let Self::Text { format, zone, .. } = self else { return None };
+        let instant = event_time::read_text(text, format, *zone)?;
+        let offset = |instant: DateTime<Utc>| zone.offset_from_utc_datetime(&instant.naive_utc()).fix();
+        let days = Duration::days(2);
+        let (before, after) = (instant.checked_sub_signed(days)?, instant.checked_add_signed(days)?);
+        (offset(before) == offset(instant) && offset(instant) == offset(after)).then_some(instant)
     }
 }
 
@@ -193,12 +218,44 @@ fn text_inside(column: &str, format: &str, zone: Tz, intervals: &[Interval], hul
                 .bind_text(instant_operand(interval.to))
         })
         .collect();
-    let mut conditions = vec![Sql::new("typeof(").push(column).push(") = 'text'")];
-    if sorts_by_date(format) {
-        conditions.extend(coarse(column, hull));
-    }
-    conditions.push(Sql::any(&exact));
+    let exact = Sql::all(&[Sql::new("typeof(").push(column).push(") = 'text'"), Sql::any(&exact)]);
+    // The bounds first: they are cheap and turn most rows away.
+    let mut conditions = if sorts_by_date(format) { coarse(column, hull) } else { Vec::new() };
+    conditions.push(match sure(column, format, intervals) {
+        // Not `OR`: SQLite would look for an index for each side.
+        Some(sure) => {
+            Sql::new("CASE WHEN ").append(&sure).push(" THEN TRUE ELSE ").append(&exact).push(" END")
+        }
+        None => exact,
+    });
     Sql::all(&conditions)
+}
+
+/// What SQLite can decide by itself, without the collation that asks our rule for every row: a text that is written
+/// as SQLite itself writes times, of a day and second that exist, and that lies in an interval wherever its zone is.
+///
+/// `datetime` gives back exactly such texts unchanged; everything else (another length, an offset, a fraction, the
+/// 30th of February, a leap second, a number, a blob) comes back changed or as NULL. Without the modifier it would
+/// give 24:00:00 back as well, unread.
+fn sure(column: &str, format: &str, intervals: &[Interval]) -> Option<Sql> {
+    if format != event_time::DEFAULT_FORMAT {
+        return None;
+    }
+    let ranges: Vec<Sql> = intervals
+        .iter()
+        .filter_map(|interval| Some((text_after(interval.from)?, text_before(interval.to)?)))
+        .filter(|(from, to)| from < to)
+        .map(|(from, to)| {
+            let sql = Sql::new(column).push(" >= ").bind_text(from);
+            sql.push(" AND ").push(column).push(" < ").bind_text(to)
+        })
+        .collect();
+    if ranges.is_empty() {
+        return None;
+    }
+    let written_by_sqlite =
+        Sql::new("datetime(").push(column).push(", '+0 days') IS ").push(column).push(" COLLATE BINARY");
+    Some(Sql::all(&[Sql::any(&ranges), written_by_sqlite]))
 }
 
 /// Bounds on the text itself, by date, for an index. They leave out nothing that the exact part would take.

@@ -17,7 +17,8 @@ use crate::stores::{ErrorKind, Query, StoreError, event_time};
 /// The rows that a query selects: of its tenants, inside every scope of `within`, inside none of `except`.
 pub(super) fn predicate(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
     let times = Moments::new(table, query, trouble)?;
-    let mut conditions = vec![tenants(table, query, trouble)?];
+    let mut conditions = Vec::new();
+    let tenants = tenants(table, query, trouble)?;
     if let Some(naming) = &query.naming {
         conditions.push(names_something(table.column(naming, trouble)?));
     }
@@ -26,6 +27,11 @@ pub(super) fn predicate(table: &Table, query: &Query, trouble: Trouble<'_>) -> R
     }
     for scope in &query.selection.except {
         conditions.push(inside(table, query, &times, scope, trouble)?.not_true());
+    }
+    // SQLite tests in this order, so what is cheap and turns many away comes first.
+    match query.selection.tenants {
+        TenantScope::One(_) => conditions.insert(0, tenants),
+        TenantScope::AllExcept(_) | TenantScope::Nameless => conditions.push(tenants),
     }
     Ok(Sql::all(&conditions))
 }
@@ -131,19 +137,26 @@ impl<'a> Owner<'a> {
         }
     }
 
+    /// Rows of which [`Owner::name`] is what is stored: not a blob or a fraction that only reads like a name.
+    pub(super) fn may_be_named(&self) -> Sql {
+        match self {
+            Self::Column(column) => Sql::new(&format!("typeof({}) IN ('text', 'integer')", column.sql)),
+            Self::Constant(_) => Sql::always(),
+        }
+    }
+
     /// Rows that name a tenant: text that is not only white space, or an integer. Blobs, fractions and NULL name
     /// nobody.
     fn named(&self) -> Sql {
         match self {
-            Self::Column(column) => Sql::new("(typeof(")
-                .push(&column.sql)
-                .push(") = 'text' AND trim(")
-                .push(&column.sql)
-                .push(", ")
-                .bind_text(white_space())
-                .push(") <> '') OR typeof(")
-                .push(&column.sql)
-                .push(") = 'integer'"),
+            // A text that begins with a visible ASCII character needs no trimming.
+            Self::Column(column) => {
+                let c = &column.sql;
+                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN "))
+                    .push(&format!("{c} COLLATE BINARY BETWEEN '!' AND '~' OR trim({c}, "))
+                    .bind_text(white_space())
+                    .push(") COLLATE BINARY <> '' WHEN 'integer' THEN TRUE ELSE FALSE END")
+            }
             Self::Constant(_) => Sql::always(),
         }
     }
@@ -171,11 +184,9 @@ fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, St
         (TenantScope::AllExcept(excepted), Owner::Constant(constant)) => truth(!excepted.contains(constant)),
         (TenantScope::Nameless, Owner::Column(column)) => {
             let nobody = owner.named().not_true();
-            // Where times narrow it down, theirs is the better index.
-            let at_any_time = query.selection.within.iter().all(|scope| scope.times == Times::Any);
             match column.affinity {
-                Affinity::Text if at_any_time => Sql::all(&[Sql::any(&where_nobody_is(column)), nobody]),
-                Affinity::Text | Affinity::Integer | Affinity::Numeric | Affinity::Blob => nobody,
+                Affinity::Text => Sql::all(&[Sql::any(&where_nobody_is(column)), nobody]),
+                Affinity::Integer | Affinity::Numeric | Affinity::Blob => nobody,
             }
         }
         (TenantScope::Nameless, Owner::Constant(_)) => Sql::never(),

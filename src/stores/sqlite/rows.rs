@@ -23,11 +23,11 @@ pub(super) struct Standing {
 }
 
 /// Counts of one tenant in a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Presence {
     /// Rows that the predicate selects.
     pub(super) matching: u64,
-    /// Rows, selected or not.
+    /// Rows, selected or not, where they were counted.
     pub(super) rows: u64,
 }
 
@@ -114,19 +114,37 @@ pub(super) fn read_standing(rows: &[SqliteRow], trouble: Trouble<'_>) -> Result<
         .collect()
 }
 
-/// Counts a window per tenant, those rows included that the predicate does not select.
-pub(super) fn presence_sql(table: &Table, owner: &Owner<'_>, predicate: &Sql, window: &Sql) -> Sql {
-    let sql = Sql::new("SELECT ")
-        .append(&owner.name_or_null())
-        .push(", count(*) FILTER (WHERE ")
-        .append(predicate)
-        .push("), count(*) FROM ")
-        .push(&table.source_by_key())
-        .push(" WHERE ")
-        .append(window);
-    match owner {
-        Owner::Column(_) => sql.push(" GROUP BY 1"),
-        Owner::Constant(_) => sql,
+/// What is counted of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// Rows that the predicate selects.
+    Matching,
+    /// These, and all rows beside: twice the work.
+    All,
+}
+
+/// Counts a window per tenant, in one look.
+pub(super) fn presence_sql(
+    table: &Table,
+    owner: &Owner<'_>,
+    predicate: &Sql,
+    window: &Sql,
+    counted: Counted,
+) -> Sql {
+    let by_tenant = owner.group().map(|group| format!(" GROUP BY {group}")).unwrap_or_default();
+    let matching = Sql::new("SELECT ")
+        .append(&owner.name())
+        .push(&format!(", count(*), 0 FROM {} WHERE ", table.source_by_key()))
+        .append(&Sql::all(&[window.clone(), predicate.clone()]))
+        .push(&by_tenant);
+    match counted {
+        Counted::Matching => matching,
+        Counted::All => matching
+            .push(" UNION ALL SELECT ")
+            .append(&owner.name())
+            .push(&format!(", 0, count(*) FROM {} WHERE ", table.source_by_key()))
+            .append(&Sql::all(&[window.clone(), owner.may_be_named()]))
+            .push(&by_tenant),
     }
 }
 
@@ -140,7 +158,9 @@ pub(super) fn read_presence(
         let counts = Presence { matching: trouble.count(row, 1)?, rows: trouble.count(row, 2)? };
         match read_tenant(row, 0, trouble)? {
             Some(tenant) => {
-                present.insert(tenant, counts);
+                let entry: &mut Presence = present.entry(tenant).or_default();
+                entry.matching += counts.matching;
+                entry.rows += counts.rows;
             }
             None if counts.matching == 0 => {}
             None => return Err(nameless_selected(trouble)),

@@ -20,6 +20,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// times as much, since each batch dirties the same index pages again.
 const WAL_AUTOCHECKPOINT_PAGES: &str = "20000";
 
+/// Page cache of the connection that erases, in KiB (SQLite wants them negative). An index on random values is touched
+/// all over by each batch; with the default of 2 MiB its pages are written out and read again within one batch.
+const WRITER_CACHE: &str = "-40000";
+
+/// Page cache of the connection that looks, in KiB: it reads windows once, and rows behind an index.
+const READER_CACHE: &str = "-8000";
+
 /// A connection and whose it is.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -33,7 +40,7 @@ pub(super) struct Link {
 impl Link {
     /// Opens for looking only: SQLite itself refuses every change.
     pub(super) async fn open_reader(store: &StoreId, path: &Path) -> Result<Self, StoreError> {
-        Self::open(store, path, guarded(path).read_only(true)).await
+        Self::open(store, path, guarded(path).read_only(true).pragma("cache_size", READER_CACHE)).await
     }
 
     /// Opens for erasing.
@@ -42,6 +49,7 @@ impl Link {
             .foreign_keys(true)
             .synchronous(SqliteSynchronous::Full)
             .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
+            .pragma("cache_size", WRITER_CACHE)
             // Keys of doomed rows wait in a temporary table; they never reach a disk.
             .pragma("temp_store", "MEMORY");
         Self::open(store, path, options).await

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::catalogue::{Affinity, Table};
@@ -24,24 +25,52 @@ pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<S
     let owner = Owner::of(&table, &query.placement, trouble)?;
     let moments = Moments::new(&table, query, trouble)?;
     let mut survey = Survey::default();
-    for sql in survey_sql(&table, &owner, &moments, query, trouble)? {
-        take_in(&mut survey, query, &session.rows(&sql).await?, trouble)?;
+    for sql in survey_sql(&table, &owner, &moments, query, true, trouble)? {
+        if !take_in(&mut survey, &moments, query, &session.rows(&sql).await?, trouble)? {
+            // Texts do not tell which of them is the earliest: all of them are read as times.
+            return exact(session, &table, &owner, &moments, query).await;
+        }
     }
     Ok(survey)
 }
 
+async fn exact(
+    session: &mut Session<'_>,
+    table: &Table,
+    owner: &Owner<'_>,
+    moments: &Moments,
+    query: &Query,
+) -> Result<Survey, StoreError> {
+    let trouble = session.trouble;
+    let mut survey = Survey::default();
+    for sql in survey_sql(table, owner, moments, query, false, trouble)? {
+        take_in(&mut survey, moments, query, &session.rows(&sql).await?, trouble)?;
+    }
+    Ok(survey)
+}
+
+/// Adds an answer; false where it does not say which time is the earliest or the latest.
 fn take_in(
     survey: &mut Survey,
+    moments: &Moments,
     query: &Query,
     answer: &[SqliteRow],
     trouble: Trouble<'_>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     for row in answer {
-        let tally = Tally {
+        let mut tally = Tally {
             records: trouble.count(row, 1)?,
             oldest: read_moment(query, row, 2, trouble)?,
             newest: read_moment(query, row, 3, trouble)?,
         };
+        for index in [4, 5] {
+            let text: Option<String> = if row.len() > 4 { trouble.get(row, index)? } else { None };
+            let Some(text) = text else { continue };
+            let Some(at) = moments.clocked.as_ref().and_then(|clocked| clocked.read_plain(&text)) else {
+                return Ok(false);
+            };
+            tally.add(&Tally { records: 0, oldest: Some(at), newest: Some(at) });
+        }
         if tally.records == 0 {
             continue;
         }
@@ -52,7 +81,7 @@ fn take_in(
         let tenant = rows::read_tenant(row, 0, trouble)?.ok_or_else(|| rows::nameless_selected(trouble))?;
         survey.tenants.entry(tenant).or_default().add(&tally);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Passes over what the selection holds, through an index where there is one. One pass, or where it asks for what is
@@ -62,6 +91,7 @@ pub(super) fn survey_sql(
     owner: &Owner<'_>,
     moments: &Moments,
     query: &Query,
+    quick: bool,
     trouble: Trouble<'_>,
 ) -> Result<Vec<Sql>, StoreError> {
     // One tenant is one group; so are records of nobody.
@@ -76,16 +106,17 @@ pub(super) fn survey_sql(
     };
     let all_usable = query.selection.within.iter().any(|scope| matches!(scope.times, Times::Within(_)));
     let usable = if all_usable { Sql::always() } else { moments.usable() };
-    let moment = |aggregate: &str| match &moments.clocked {
-        Some(clocked) => clocked.aggregate(aggregate, &usable),
-        None => Sql::new("NULL"),
+    // What is parked or names nobody has no time to tell.
+    let has_times = query.selection.tenants != TenantScope::Nameless
+        && !query.selection.within.iter().any(|scope| matches!(scope.times, Times::UnusableBefore(_)));
+    let extremes = match &moments.clocked {
+        Some(clocked) if has_times => clocked.extremes(&usable, quick),
+        Some(_) | None => Sql::new("NULL, NULL"),
     };
     let sql = Sql::new("SELECT ")
         .append(&name)
         .push(", count(*), ")
-        .append(&moment("min"))
-        .push(", ")
-        .append(&moment("max"))
+        .append(&extremes)
         .push(&format!(" FROM {} WHERE ", table.source()))
         .append(&predicate(table, query, trouble)?);
     let parked = query.selection.within.iter().find_map(|scope| match scope.times {
@@ -202,7 +233,7 @@ fn read_moment(
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
     match &query.placement.event_time {
         Some(EventTime::Text { .. }) => {
-            Ok(trouble.get::<Option<String>>(row, index)?.as_deref().and_then(Clocked::read_aggregate))
+            Ok(trouble.get::<Option<String>>(row, index)?.as_deref().and_then(Clocked::read_extreme))
         }
         Some(EventTime::Epoch { unit, .. }) => {
             Ok(trouble.get::<Option<i64>>(row, index)?.and_then(|count| event_time::read_epoch(count, *unit)))
@@ -281,7 +312,7 @@ mod tests {
         let owner = Owner::of(&table, &query.placement, trouble).unwrap();
         let moments = Moments::new(&table, query, trouble).unwrap();
         let mut plans = Vec::new();
-        for sql in survey_sql(&table, &owner, &moments, query, trouble).unwrap() {
+        for sql in survey_sql(&table, &owner, &moments, query, true, trouble).unwrap() {
             plans.extend(session.plan(&sql).await.unwrap());
         }
         plans
