@@ -729,26 +729,31 @@ async fn a_request_is_not_completed_below_the_level_that_was_promised() {
 
 #[tokio::test]
 async fn a_row_whose_texts_are_not_utf8_hinders_no_other() {
-    let center = Center::new(&[RECORDS, RECORDINGS]).await;
-    center.call("t-1", "2025-01-01", "+651", "rec/t-1/a.wav").await;
-    center.call("café", "2025-01-01", "+651", "").await;
-    center
-        .sql(
-            "calls.db",
-            "INSERT INTO call_record (tenant_id, started_at, recording_key) VALUES
+    for index in
+        ["", "CREATE INDEX i ON call_record (tenant_id)", "CREATE INDEX i ON call_record (started_at)"]
+    {
+        let center = Center::new(&[RECORDS, RECORDINGS]).await;
+        center.sql("calls.db", index).await;
+        center.call("t-1", "2025-01-01", "+651", "rec/t-1/a.wav").await;
+        center.call("café", "2025-01-01", "+651", "").await;
+        center
+            .sql(
+                "calls.db",
+                "INSERT INTO call_record (tenant_id, started_at, recording_key) VALUES
                (CAST(x'742dff' AS TEXT), '2025-01-01 10:00:00', NULL),
                (CAST(x'636166c3' AS TEXT), '2025-01-01 10:00:00', NULL),
                ('t-1', '2025-01-01 10:00:00', CAST(x'7265632f742d312fff' AS TEXT))",
-        )
-        .await;
-    let plan = plan_at(&center.world(NOW), at(NOW)).await.unwrap();
-    // Two rows of nobody are parked, in the placement and not in what it names.
-    assert_eq!((plan.totals.erase, plan.totals.parked), (5, 2));
-    let report = center.enforce(NOW).await.unwrap();
-    assert_eq!(report.status, RunStatus::Failed, "the row whose recording cannot be told");
-    assert_eq!((report.totals.erased, report.totals.failed), (3, 1));
-    assert_eq!(center.count("calls.db", "call_record").await, 3);
-    assert!(!center.has("rec/t-1/a.wav"));
+            )
+            .await;
+        let plan = plan_at(&center.world(NOW), at(NOW)).await.unwrap();
+        // Two rows of nobody are parked, in the placement and not in what it names.
+        assert_eq!((plan.totals.erase, plan.totals.parked), (5, 2));
+        let report = center.enforce(NOW).await.unwrap();
+        assert_eq!(report.status, RunStatus::Failed, "the row whose recording cannot be told");
+        assert_eq!((report.totals.erased, report.totals.failed), (3, 1));
+        assert_eq!(center.count("calls.db", "call_record").await, 3);
+        assert!(!center.has("rec/t-1/a.wav"));
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::session::Trouble;
 use crate::id::TenantId;
 use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
 use crate::policy::{Placement, TenantSource};
-use crate::stores::sql::{Sql, canonical_integer, json_list, subject_text};
+use crate::stores::sql::{Sql, canonical_integer, json_list, quoted, subject_text};
 use crate::stores::{ErrorKind, Query, StoreError, event_time};
 
 /// The rows that a query selects: of its tenants, inside every scope of `within`, inside none of `except`.
@@ -215,9 +215,9 @@ fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, St
         (TenantScope::Nameless, Owner::Column(column)) => {
             let nobody = owner.named().not_true();
             match column.affinity {
-                // A stretch of time bounds the rows by itself; what sorts among the names, as text that is not UTF-8
-                // does, is then found too.
-                Affinity::Text if !is_timed(query) => Sql::all(&[Sql::any(&where_nobody_is(column)), nobody]),
+                Affinity::Text if table.leads.contains(&column.name) => {
+                    Sql::all(&[Sql::any(&where_nobody_is(table, column)), nobody])
+                }
                 Affinity::Text | Affinity::Integer | Affinity::Numeric | Affinity::Blob => nobody,
             }
         }
@@ -225,18 +225,10 @@ fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, St
     })
 }
 
-/// True where event times bound the rows that have to be looked at.
-fn is_timed(query: &Query) -> bool {
-    query.selection.within.iter().any(|scope| match scope.times {
-        Times::Within(_) | Times::UnusableBefore(_) => true,
-        Times::Any | Times::UpTo(_) | Times::Unusable => false,
-    })
-}
-
-/// Ranges of an index in which nearly all rows of a text column lie that name nobody (text that is not UTF-8 may lie
-/// elsewhere; it is never taken for a name, only not counted here): NULL, texts that begin with white space
-/// or are empty, and blobs. Without an index that begins with the column the whole table is read.
-fn where_nobody_is(column: &Column) -> Vec<Sql> {
+/// Ranges of an index in which all rows of a text column lie that name nobody: NULL, texts that begin with white space
+/// or are empty, blobs, and texts that are not UTF-8, which may lie anywhere: the index is asked for each of its names
+/// once.
+fn where_nobody_is(table: &Table, column: &Column) -> Vec<Sql> {
     let c = &column.sql;
     // Up to the plain space every character is white space or a control character.
     let mut ranges = vec![
@@ -249,6 +241,14 @@ fn where_nobody_is(column: &Column) -> Vec<Sql> {
         let from = Sql::new(c).push(" >= ").bind_text(space).push(" AND ");
         ranges.push(from.push(c).push(" < ").bind_text(next));
     }
+    let u = format!("u.{} COLLATE BINARY", quoted(&column.name));
+    let next = format!("SELECT min({u}) FROM main.{} AS u WHERE {u} < x''", quoted(&table.name));
+    ranges.push(Sql::new(&format!(
+        "{c} COLLATE BINARY IN (WITH RECURSIVE named (name) AS ({next} UNION ALL \
+         SELECT ({next} AND {u} > named.name) FROM named WHERE named.name IS NOT NULL) \
+         SELECT name FROM named WHERE name IS NOT NULL AND NOT ({}))",
+        is_utf8("name")
+    )));
     ranges
 }
 
