@@ -163,13 +163,14 @@ impl<'a> Owner<'a> {
     /// nobody.
     fn named(&self) -> Sql {
         match self {
-            // A text that begins with a visible ASCII character needs no trimming.
+            // A text that begins with a visible ASCII character needs no trimming. `CASE` and not `OR`, of which SQLite
+            // may work out both sides.
             Self::Column(column) => {
                 let c = &column.sql;
-                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN "))
-                    .push(&format!("{c} COLLATE BINARY BETWEEN '!' AND '~' OR trim({c}, "))
+                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN CASE WHEN {c} COLLATE BINARY "))
+                    .push(&format!("BETWEEN '!' AND '~' THEN TRUE ELSE trim({c}, "))
                     .bind_text(white_space())
-                    .push(") COLLATE BINARY <> '' WHEN 'integer' THEN TRUE ELSE FALSE END")
+                    .push(") COLLATE BINARY <> '' END WHEN 'integer' THEN TRUE ELSE FALSE END")
             }
             Self::Constant(_) => Sql::always(),
         }
