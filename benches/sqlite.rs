@@ -5,6 +5,7 @@
 //! ```text
 //! cargo bench --bench sqlite                          2,000,000 rows, 3 rounds
 //! cargo bench --bench sqlite -- erase ROWS ROUNDS
+//! cargo bench --bench sqlite -- memory ROWS           `enforce` with `delete` only
 //! cargo bench --bench sqlite -- plan KEPT...          planning, with 50,000 due records among so many kept ones
 //! ```
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
@@ -76,9 +77,10 @@ fn main() -> Outcome<()> {
     match words.as_slice() {
         ["loop", database, keys] => plain_loop(Path::new(database), keys.parse()?),
         ["plan", kept @ ..] => plans(kept),
-        ["erase", rows, rounds] => erase(rows.parse()?, rounds.parse()?),
+        ["erase", rows, rounds] => erase(rows.parse()?, rounds.parse()?, &TECHNIQUES),
+        ["memory", rows] => erase(rows.parse()?, 1, &[Technique::One, Technique::Enforce("delete")]),
         [] => {
-            erase(2_000_000, 3)?;
+            erase(2_000_000, 3, &TECHNIQUES)?;
             plans(&["200000", "2000000"])
         }
         _ => Err("see the head of benches/sqlite.rs for what can be given".into()),
@@ -86,7 +88,7 @@ fn main() -> Outcome<()> {
 }
 
 /// Every technique in every round on a fresh copy of the same file; ratios are taken inside a round.
-fn erase(rows: u64, rounds: u64) -> Outcome<()> {
+fn erase(rows: u64, rounds: u64, techniques: &[Technique]) -> Outcome<()> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let snapshot = folder.path().join("snapshot.db");
     build(&snapshot, rows, 4)?;
@@ -95,9 +97,9 @@ fn erase(rows: u64, rounds: u64) -> Outcome<()> {
         "{rows} rows, {due} due, {rounds} rounds, file of {} MiB\n",
         fs::metadata(&snapshot)?.len() >> 20
     );
-    let mut results: Vec<Vec<Measured>> = vec![Vec::new(); TECHNIQUES.len()];
+    let mut results: Vec<Vec<Measured>> = vec![Vec::new(); techniques.len()];
     for round in 1..=rounds {
-        for (technique, results) in TECHNIQUES.iter().zip(&mut results) {
+        for (technique, results) in techniques.iter().zip(&mut results) {
             let measured = one_run(folder.path(), &snapshot, *technique, rows, due)?;
             println!(
                 "round {round}, {}: {:.2} s, {:.2} s of CPU, {:.0} MiB, wait {:.0} ms",
@@ -110,22 +112,22 @@ fn erase(rows: u64, rounds: u64) -> Outcome<()> {
             results.push(measured);
         }
     }
-    show(&results, due);
+    show(techniques, &results, due);
     Ok(())
 }
 
-fn show(results: &[Vec<Measured>], due: u64) {
+fn show(techniques: &[Technique], results: &[Vec<Measured>], due: u64) {
     println!(
         "\n| technique | rows/s | of the best plain loop | of one `DELETE` | CPU µs/row | peak MiB | longest wait ms |"
     );
     println!("|---|---|---|---|---|---|---|");
     let records = due as f64;
-    for (technique, runs) in TECHNIQUES.iter().zip(results) {
+    for (technique, runs) in techniques.iter().zip(results) {
         let ratio = |to: &dyn Fn(usize) -> f64| {
             spread(&runs.iter().enumerate().map(|(round, run)| to(round) / run.wall).collect::<Vec<_>>(), 2)
         };
         let best = |round: usize| {
-            let loops = TECHNIQUES.iter().zip(results).filter(|(t, _)| matches!(t, Technique::Chunked(_)));
+            let loops = techniques.iter().zip(results).filter(|(t, _)| matches!(t, Technique::Chunked(_)));
             loops.filter_map(|(_, runs)| runs.get(round)).map(|run| run.wall).fold(f64::INFINITY, f64::min)
         };
         let one = |round: usize| results[0].get(round).map_or(f64::NAN, |run| run.wall);
@@ -292,8 +294,9 @@ fn cutoff() -> String {
     (Clock::System.now() - TimeDelta::days(190)).format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A table of calls in the order of their keys, of 20 tenants and, one in `due_every`, over age: interleaved, with an
-/// index that follows the tenants, one that follows time and one that is random.
+/// A table of calls of 20 tenants of which one in `due_every` is over age: interleaved, as if two sources with a year
+/// between them had been written side by side, each in the order of its times. Of its indexes one follows tenant and
+/// time, one the time, and one is random.
 #[tokio::main(flavor = "current_thread")]
 async fn build(database: &Path, rows: u64, due_every: u64) -> Outcome<()> {
     let mut connection = options(database)
@@ -312,7 +315,8 @@ async fn build(database: &Path, rows: u64, due_every: u64) -> Outcome<()> {
            SELECT id + 1, ((id + 1) * 2654435761) & 4294967295 FROM call WHERE id < {rows})
          SELECT id, printf('t-%02d', mixed % 20),
            datetime('{now}', printf('-%d seconds',
-             CASE id % {due_every} WHEN 0 THEN 86400 * 220 + mixed % (86400 * 400) ELSE mixed % (86400 * 150) END)),
+             CASE id % {due_every} WHEN 0 THEN 86400 * 620 - id * (86400 * 400) / {rows}
+               ELSE 86400 * 150 - id * (86400 * 149) / {rows} END)),
            printf('+65%08d', (mixed * 40503) % 100000000), printf('+656%07d', mixed % 400), printf('A%03d', mixed % 97),
            'StarTel', mixed % 900, printf('pressed %d, asked for %064d', mixed % 10, mixed),
            printf('rec/t-%02d/%09d.wav', mixed % 20, id)

@@ -168,13 +168,14 @@ impl<'a> Owner<'a> {
     /// is not UTF-8 name nobody.
     fn named(&self) -> Sql {
         match self {
-            // A text that begins with a visible ASCII character needs no trimming.
+            // A text of visible ASCII characters needs no trimming. `CASE` and not `OR`, of which SQLite
+            // may work out both sides.
             Self::Column(column) => {
                 let c = &column.sql;
-                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN ("))
-                    .push(&format!("{c} COLLATE BINARY BETWEEN '!' AND '~' OR trim({c}, "))
+                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN CASE WHEN {c} COLLATE BINARY <> '' "))
+                    .push(&format!("AND {c} NOT GLOB '*[^!-~]*' THEN TRUE ELSE trim({c}, "))
                     .bind_text(white_space())
-                    .push(&format!(") COLLATE BINARY <> '') AND {} ", is_utf8(c)))
+                    .push(&format!(") COLLATE BINARY <> '' AND {} END ", is_utf8(c)))
                     .push("WHEN 'integer' THEN TRUE ELSE FALSE END")
             }
             Self::Constant(_) => Sql::always(),

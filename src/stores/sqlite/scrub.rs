@@ -39,6 +39,8 @@ pub(super) async fn scrub(session: &mut Session<'_>, placement: &Placement) -> R
     }
     // The copy may be larger than memory and holds live records only.
     session.rows(&Sql::new("PRAGMA temp_store = FILE")).await?;
+    // It has a cache of its own, as large as ours, and writes each page once.
+    session.rows(&Sql::new("PRAGMA main.cache_size = -4000")).await?;
     let rebuilt = session.execute(&Sql::new("VACUUM")).await.is_ok();
     session.rows(&Sql::new("PRAGMA temp_store = MEMORY")).await?;
     if !rebuilt || session.number(&Sql::new("PRAGMA main.freelist_count")).await? != Some(0) {
