@@ -3,6 +3,7 @@
 
 pub mod event_time;
 pub mod files;
+mod judge;
 pub mod memory;
 pub mod sql;
 pub mod sqlite;

@@ -19,6 +19,7 @@ mod ledger;
 mod properties;
 mod red;
 mod scenarios;
+mod servers;
 mod sqlite_store;
 mod tidy;
 mod time;

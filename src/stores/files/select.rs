@@ -6,16 +6,16 @@ use rustix::fs::FileType;
 
 use super::root::{FileFacts, Root};
 use crate::id::TenantId;
-use crate::plan::{Interval, Scope, TenantScope, Times};
 use crate::policy::template::{TENANT_MARK, prefix_of, proves_bytes};
 use crate::policy::{EventTime, Placement, Records, TenantSource};
+use crate::stores::judge::{Judge, Judged};
 use crate::stores::{ErrorKind, Key, Query, Retry, SeenTime, StoreError, Value, event_time};
 
 /// The query made ready for one file after the other.
 #[derive(Debug)]
 pub(super) struct Selector<'q> {
     query: &'q Query,
-    usable: Interval,
+    judge: Judge<'q>,
 }
 
 impl<'q> Selector<'q> {
@@ -26,11 +26,10 @@ impl<'q> Selector<'q> {
         if query.naming.is_some() {
             return unresolved("files name no other records");
         }
-        if query.selection.subjects().any(|subject| !query.subjects.contains_key(&subject.fingerprint)) {
-            return unresolved("the query names a subject without its value");
+        match Judge::new(query) {
+            Ok(judge) => Ok(Self { query, judge }),
+            Err(why) => unresolved(why),
         }
-        let usable = event_time::usable_span(&query.placement, query.time_zone, query.now);
-        Ok(Self { query, usable })
     }
 
     /// The event time of a file; `facts` may be left out where [`needs_facts`] says so.
@@ -48,51 +47,24 @@ impl<'q> Selector<'q> {
             // Refused by `Layout::of` already.
             Some(EventTime::Text { .. } | EventTime::Epoch { .. }) => None,
         };
-        match read {
-            Some(instant) if self.usable.contains(instant) => SeenTime::Usable(instant),
-            Some(_) | None => SeenTime::Unusable,
-        }
+        self.judge.seen(read)
     }
 
     /// True where a file of this tenant and time belongs to the selection.
     pub(super) fn matches(&self, tenant: Option<&TenantId>, time: SeenTime) -> bool {
-        let selection = &self.query.selection;
-        self.tenant_matches(tenant)
-            && selection.within.iter().all(|scope| scope_matches(scope, time))
-            && !selection.except.iter().any(|scope| scope_matches(scope, time))
+        // A file names no subject, so a scope that asks for one holds for none.
+        self.judge.matches(&Judged { tenant, time, time_text: None, text_in: &|_| None })
     }
 
     /// True where files of this tenant can belong at all.
     pub(super) fn tenant_matches(&self, tenant: Option<&TenantId>) -> bool {
-        match (&self.query.selection.tenants, tenant) {
-            (TenantScope::One(one), Some(tenant)) => one == tenant,
-            (TenantScope::AllExcept(others), Some(tenant)) => !others.contains(tenant),
-            (TenantScope::Nameless, None) => true,
-            (TenantScope::One(_) | TenantScope::AllExcept(_), None) | (TenantScope::Nameless, Some(_)) => {
-                false
-            }
-        }
+        self.judge.tenant_matches(tenant)
     }
 }
 
 /// True where the event time is not in the name, so that each file must be looked at.
 pub(super) fn needs_facts(placement: &Placement) -> bool {
     matches!(placement.event_time, Some(EventTime::Modified))
-}
-
-/// A file names no subject, so a scope that asks for one holds for none.
-fn scope_matches(scope: &Scope, time: SeenTime) -> bool {
-    scope.subjects.is_none()
-        && match (&scope.times, time) {
-            (Times::Any, SeenTime::None | SeenTime::Usable(_) | SeenTime::Unusable) => true,
-            (Times::Within(intervals), SeenTime::Usable(at)) => intervals.iter().any(|i| i.contains(at)),
-            (Times::UpTo(last), SeenTime::Usable(at)) => at <= *last,
-            // A path that cannot be read sorts nowhere, so every unusable time may be parked.
-            (Times::UpTo(_), SeenTime::None | SeenTime::Unusable)
-            | (Times::Unusable | Times::UnusableBefore(_), SeenTime::Unusable) => true,
-            (Times::Within(_), SeenTime::None | SeenTime::Unusable)
-            | (Times::Unusable | Times::UnusableBefore(_), SeenTime::None | SeenTime::Usable(_)) => false,
-        }
 }
 
 /// How the records of a placement lie below the root.

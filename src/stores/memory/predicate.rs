@@ -1,5 +1,5 @@
-//! What a query means, evaluated for one record after the other in plain Rust: the definition that every store's
-//! own query language must agree with. It owns the predicate; it holds no records.
+//! How a record in memory says whose it is, when it happened and whom it names, and whether it belongs to a query.
+//! It reads columns and paths; what a selection means is said by [`Judge`], and it holds no records.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::Columns;
 use crate::id::TenantId;
-use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
 use crate::policy::template::{prefix_of, proves, tenant_of, tenant_text};
 use crate::policy::{EventTime, Placement, Records, TenantSource};
-use crate::stores::event_time::order::parked_until;
+use crate::stores::judge::{Judge, Judged};
 use crate::stores::{Key, Query, SeenTime, Value, event_time};
 
 /// Where a file's time of modification stands beside the columns of rows.
@@ -20,80 +19,30 @@ const MODIFIED: &str = "(modified)";
 #[derive(Debug)]
 pub(super) struct Predicate<'q> {
     query: &'q Query,
-    usable: Interval,
+    judge: Judge<'q>,
 }
 
 impl<'q> Predicate<'q> {
     /// Fails where a subject's value is missing: that never means "nobody".
     pub(super) fn new(query: &'q Query) -> Result<Self, &'static str> {
-        if query.selection.subjects().any(|subject| !query.subjects.contains_key(&subject.fingerprint)) {
-            return Err("the query names a subject without its value");
-        }
-        let usable = event_time::usable_span(&query.placement, query.time_zone, query.now);
-        Ok(Self { query, usable })
+        Ok(Self { query, judge: Judge::new(query)? })
     }
 
     /// True where the record belongs to the selection.
     pub(super) fn matches(&self, key: &Key, columns: &Columns) -> bool {
-        let selection = &self.query.selection;
-        let tenant = self.tenant(key, columns);
-        let tenant_belongs = match (&selection.tenants, &tenant) {
-            (TenantScope::One(one), tenant) => tenant.as_ref() == Some(one),
-            (TenantScope::AllExcept(others), Some(tenant)) => !others.contains(tenant),
-            (TenantScope::AllExcept(_), None) => false,
-            (TenantScope::Nameless, tenant) => tenant.is_none(),
-        };
-        let names_something =
-            self.query.naming.as_ref().is_none_or(|column| !text_in(columns, column).is_empty());
-        tenant_belongs
-            && names_something
-            && selection.within.iter().all(|scope| self.is_inside(scope, key, columns))
-            && !selection.except.iter().any(|scope| self.is_inside(scope, key, columns))
-    }
-
-    fn is_inside(&self, scope: &Scope, key: &Key, columns: &Columns) -> bool {
-        let names_one = match &scope.subjects {
-            None => true,
-            Some(subjects) => subjects.iter().any(|subject| self.names(subject, columns)),
-        };
-        let time = self.time(key, columns);
-        let time_belongs = match &scope.times {
-            Times::Any => true,
-            Times::Within(intervals) => {
-                matches!(time, SeenTime::Usable(at) if intervals.iter().any(|interval| interval.contains(at)))
-            }
-            Times::UpTo(last) => match time {
-                SeenTime::Usable(at) => at <= *last,
-                SeenTime::None | SeenTime::Unusable => true,
+        let time_text = match &self.query.placement.event_time {
+            Some(EventTime::Text { column, .. }) => match columns.get(column) {
+                Some(Some(Value::Text(text))) => Some(text.as_str()),
+                Some(Some(Value::Int(_) | Value::Bytes(_)) | None) | None => None,
             },
-            Times::Unusable => time == SeenTime::Unusable,
-            Times::UnusableBefore(until) => time == SeenTime::Unusable && self.may_be_parked(columns, *until),
+            Some(EventTime::Epoch { .. } | EventTime::Key(_) | EventTime::Modified) | None => None,
         };
-        names_one && time_belongs
-    }
-
-    /// False only for a text that sorts like a time that is not due yet.
-    fn may_be_parked(&self, columns: &Columns, until: DateTime<Utc>) -> bool {
-        let Some(EventTime::Text { column, format, .. }) = &self.query.placement.event_time else {
-            return true;
-        };
-        match columns.get(column) {
-            Some(Some(Value::Text(text))) => {
-                parked_until(format, until, self.usable).iter().any(|span| span.contains(text))
-            }
-            Some(Some(Value::Int(_) | Value::Bytes(_)) | None) | None => true,
-        }
-    }
-
-    fn names(&self, subject: &SubjectRef, columns: &Columns) -> bool {
-        let (Some(source), Some(value)) =
-            (self.query.placement.subjects.get(&subject.kind), self.query.subjects.get(&subject.fingerprint))
-        else {
-            return false;
-        };
-        let wanted = source.format.write(value.expose());
-        // An empty value would be found in every row that names nobody.
-        !wanted.is_empty() && source.columns.iter().any(|column| text_in(columns, column) == wanted)
+        self.judge.matches(&Judged {
+            tenant: self.tenant(key, columns).as_ref(),
+            time: self.time(key, columns),
+            time_text,
+            text_in: &|column| Some(text_in(columns, column)),
+        })
     }
 
     /// Whose the record is.
@@ -126,10 +75,7 @@ impl<'q> Predicate<'q> {
                 DateTime::parse_from_rfc3339(&text_in(columns, MODIFIED)).ok().map(|at| at.to_utc())
             }
         };
-        match read {
-            Some(at) if self.usable.contains(at) => SeenTime::Usable(at),
-            Some(_) | None => SeenTime::Unusable,
-        }
+        self.judge.seen(read)
     }
 
     /// The values that name subjects, by kind.
