@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which handler answers. It owns the definitions and the exit codes on the
 //! way out; each verb group has a file of its own below, which parses, calls one service and shapes the answer.
 
+mod adopt;
 mod audit;
 mod certificate;
 mod check;
@@ -102,6 +103,8 @@ enum Verb {
     },
     /// End the emergency stop.
     Go,
+    /// Say that a store which was moved or restored is the one meant: it is refused until then.
+    Adopt(adopt::AdoptArgs),
     /// Verify, show and export the tamper-evident log.
     #[command(subcommand)]
     Audit(audit::AuditVerb),
@@ -146,6 +149,7 @@ impl Verb {
             Self::Entitlement(verb) => verb.operation(),
             Self::Stop { .. } => "stop",
             Self::Go => "end the stop",
+            Self::Adopt(_) => "adopt the store",
             Self::Audit(verb) => verb.operation(),
             Self::Certificate(_) => "make the certificate",
             Self::Schema { .. } => "print the schema",
@@ -210,6 +214,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Entitlement(verb) => entitlement::answer(&context, verb).await,
         Verb::Stop { reason } => switch::stop(&context, reason.as_deref()).await,
         Verb::Go => switch::go(&context).await,
+        Verb::Adopt(args) => adopt::adopt(&context, args).await,
         Verb::Audit(verb) => audit::answer(&context, verb).await,
         Verb::Certificate(args) => certificate::certificate(&context, args).await,
         Verb::Schema { which } => schema::schema(which),

@@ -366,16 +366,16 @@ impl<'a> Run<'a> {
     async fn identify(&self, id: &StoreId, store: &dyn Store) -> Result<(), Trouble> {
         let identity = store.identity().await?;
         let own = self.ledger.ledger_id().await?;
-        let marked = self.ledger.marked_stores().await?.contains_key(id);
-        if let Some(why) = gather::stranger(id, &identity, &own, marked) {
+        let marked = self.ledger.marked_stores().await?;
+        if let Some(why) = gather::stranger(id, &identity, &own, marked.get(id)) {
             return Err(Trouble::Doubt(why));
         }
-        if !marked {
-            if identity.ledger_id.is_none() {
-                store.mark(&own, id).await?;
-            }
-            self.ledger.record_mark(id, self.world.clock.now()).await?;
+        if marked.get(id).is_some_and(|mark| mark.fingerprint.is_some()) {
+            return Ok(());
         }
-        Ok(())
+        if identity.ledger_id.is_none() {
+            store.mark(&own, id).await?;
+        }
+        Ok(self.ledger.record_mark(id, &identity.fingerprint, self.world.clock.now()).await?)
     }
 }

@@ -29,6 +29,7 @@ pub use report::{
 };
 pub use trouble::Trouble;
 
+pub use identity::adopt;
 pub(crate) use identity::stranger;
 
 /// What a command works with: configuration, policies and a clock.

@@ -165,9 +165,22 @@ pub trait Ledger: Send + Sync {
     async fn outcomes_of_request(&self, request: &RequestId) -> Result<Vec<StepOutcome>, LedgerError>;
 
     /// Stores that this ledger has left its marker in.
-    async fn marked_stores(&self) -> Result<BTreeMap<StoreId, DateTime<Utc>>, LedgerError>;
-    /// The marker is known.
-    async fn record_mark(&self, store: &StoreId, now: DateTime<Utc>) -> Result<(), LedgerError>;
+    async fn marked_stores(&self) -> Result<BTreeMap<StoreId, Mark>, LedgerError>;
+    /// The marker is known, and what the store said of itself. What was recorded at the first meeting stays.
+    async fn record_mark(
+        &self,
+        store: &StoreId,
+        fingerprint: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError>;
+    /// From now on the store is the one that says this of itself: an operator says that it was moved.
+    async fn adopt_store(
+        &self,
+        store: &StoreId,
+        fingerprint: &str,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError>;
 
     /// An audit entry that records no other fact. `fields` is a JSON object without subject values.
     async fn record_entry(

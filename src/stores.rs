@@ -184,8 +184,8 @@ pub struct Identity {
     pub ledger_id: Option<String>,
     /// The name under which it was configured then.
     pub store: Option<String>,
-    /// A fact that differs between a store and its namesake, for example the device and inode of its root. Shown
-    /// to people; only the marker decides.
+    /// What differs between a store and a copy, a replica or a namesake of it, and stays as it is while the store is the
+    /// same: the inode of its root, the identity of its server. It holds no secret.
     pub fingerprint: String,
 }
 

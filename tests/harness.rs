@@ -220,6 +220,12 @@ impl World {
             std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
             std::fs::copy(&file, to).expect("a copy");
         }
+        if copy.path("retentiond.db").exists() {
+            // Its stores are in another place now, and its ledger has yet to see them there. On a thread of its own: the
+            // caller may be inside a runtime.
+            let forget = || copy.sql("retentiond.db", "UPDATE marked_store SET fingerprint = NULL");
+            std::thread::scope(|scope| scope.spawn(forget).join()).expect("a ledger");
+        }
         copy
     }
 

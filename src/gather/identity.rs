@@ -1,12 +1,13 @@
 //! Whether each store is the one meant, asked before anything that it says is believed. It owns the judgement on a
-//! marker; leaving one is the executor's.
+//! marker and a fingerprint; leaving a marker at the first meeting is the executor's.
 
 use std::collections::BTreeMap;
 
 use super::{Readers, Trouble, World};
 use crate::id::StoreId;
 use crate::ledger::Ledger;
-use crate::stores::{ErrorKind, Identity};
+use crate::ledger::rows::Mark;
+use crate::stores::{self, ErrorKind, Identity};
 
 impl Readers {
     /// Opens the stores and makes sure that each is the one meant.
@@ -35,7 +36,7 @@ impl Readers {
         };
         for (id, reader) in std::mem::take(&mut self.readers) {
             match reader.identity().await {
-                Ok(identity) => match stranger(&id, &identity, &own, marked.contains_key(&id)) {
+                Ok(identity) => match stranger(&id, &identity, &own, marked.get(&id)) {
                     Some(why) => {
                         self.doubted.insert(id, why);
                     }
@@ -66,16 +67,50 @@ impl Readers {
 }
 
 /// Why a store is not the one meant. One that never carried a marker is believed: there is nothing to compare.
-pub(crate) fn stranger(id: &StoreId, identity: &Identity, own: &str, is_marked: bool) -> Option<String> {
-    match &identity.ledger_id {
-        Some(ledger) if ledger != own => Some(format!("store `{id}` is marked by another ledger")),
-        Some(_) if identity.store.as_deref() != Some(id.as_str()) => {
+///
+/// A copy carries the marker of the store that it was made of. What it says of itself, its fingerprint, gives it away:
+/// a replica, a restored copy or a namesake lives in another place.
+pub(crate) fn stranger(id: &StoreId, identity: &Identity, own: &str, mark: Option<&Mark>) -> Option<String> {
+    let hint = format!("if it was moved on purpose, say `retentiond adopt {id} --reason TEXT`");
+    match (&identity.ledger_id, mark) {
+        (Some(ledger), _) if ledger != own => Some(format!("store `{id}` is marked by another ledger")),
+        (Some(_), _) if identity.store.as_deref() != Some(id.as_str()) => {
             Some(format!("store `{id}` is marked under another name"))
         }
-        Some(_) => None,
-        None if is_marked => Some(format!(
-            "store `{id}` has lost its marker: it may be a restored copy, an empty mount or a namesake"
+        (None, Some(_)) => Some(format!(
+            "store `{id}` has lost its marker: it may be a restored copy, an empty mount or a namesake; {hint}"
         )),
-        None => None,
+        (Some(_), Some(Mark { fingerprint: Some(met), .. })) if *met != identity.fingerprint => {
+            Some(format!(
+                "store `{id}` carries the right marker but says of itself `{}`, and not `{met}` as when it was marked: \
+             it may be a replica or a restored copy; {hint}",
+                identity.fingerprint
+            ))
+        }
+        (Some(_), Some(_)) | (_, None) => None,
     }
+}
+
+/// What an operator takes a store for by saying that it was moved: its marker is left again where it was lost.
+///
+/// # Errors
+/// Where the store cannot be opened, is marked by another ledger or under another name, or is not configured.
+pub async fn adopt(
+    world: &World,
+    ledger: &dyn Ledger,
+    id: &StoreId,
+    reason: &str,
+) -> Result<String, Trouble> {
+    let config = world.config.stores.get(id).ok_or_else(|| Trouble::no_store(id))?;
+    let store = stores::open_store(id, config).await?;
+    let identity = store.identity().await?;
+    let own = ledger.ledger_id().await?;
+    if let Some(why) = stranger(id, &identity, &own, None) {
+        return Err(Trouble::Doubt(why));
+    }
+    if identity.ledger_id.is_none() {
+        store.mark(&own, id).await?;
+    }
+    ledger.adopt_store(id, &identity.fingerprint, reason, world.clock.now()).await?;
+    Ok(identity.fingerprint)
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::calendar::{Calendar, Due};
-use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of};
+use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of, stranger};
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
 use crate::ledger::{Head, Ledger, RequestRow, RequestState};
@@ -45,8 +45,8 @@ pub struct Problem {
 pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
     let ledger = ledger_view(world).await?;
     let (own, marked) = match &ledger {
-        Some(ledger) => (Some(ledger.ledger_id().await?), ledger.marked_stores().await?),
-        None => (None, BTreeMap::new()),
+        Some(ledger) => (ledger.ledger_id().await?, ledger.marked_stores().await?),
+        None => (String::new(), BTreeMap::new()),
     };
     let readers = Readers::open(world).await?;
     let mut problems: Vec<Problem> = readers
@@ -62,13 +62,9 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
                 continue;
             }
         };
-        let stranger = identity.ledger_id.is_some() && identity.ledger_id != own;
-        let lost = identity.ledger_id.is_none() && marked.contains_key(id);
-        let namesake = identity.store.as_deref().is_some_and(|name| name != id.as_str());
-        if stranger || lost || namesake {
-            let message = "its identity marker is missing or names another ledger or store".to_owned();
+        if let Some(why) = stranger(id, &identity, &own, marked.get(id)) {
             let help = "make sure that this is the store meant, not a restored copy or a namesake".to_owned();
-            problems.push(error(format!("stores.{id}"), message, Some(help)));
+            problems.push(error(format!("stores.{id}"), why, Some(help)));
         }
     }
     for policy in &world.policies {

@@ -10,6 +10,15 @@ use crate::id::{
 use crate::plan::{CountsByTenant, NamedSubject, Residual};
 use crate::policy::Level;
 
+/// A store that carries the marker of this ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Since when.
+    pub marked_at: DateTime<Utc>,
+    /// What it said of itself when it was met, see [`crate::stores::Identity`]; `None` where nobody asked it yet.
+    pub fingerprint: Option<String>,
+}
+
 /// The head of the audit log: how many entries, and the root over them (RFC 6962, hex).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {

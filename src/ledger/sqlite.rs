@@ -29,8 +29,9 @@ use self::locks::{Lock, Locks};
 use self::write::During;
 use super::seal::Seal;
 use super::{
-    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, NewEntitlement, NewHold, NewRequest,
-    OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow,
+    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
+    NewRequest, OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
+    TenantRow,
 };
 use crate::facts::LedgerFacts;
 use crate::id::{
@@ -304,12 +305,27 @@ impl Ledger for SqliteLedger {
         outcomes::of_request(self, request).await
     }
 
-    async fn marked_stores(&self) -> Result<BTreeMap<StoreId, DateTime<Utc>>, LedgerError> {
+    async fn marked_stores(&self) -> Result<BTreeMap<StoreId, Mark>, LedgerError> {
         outcomes::marked(self).await
     }
 
-    async fn record_mark(&self, store: &StoreId, now: DateTime<Utc>) -> Result<(), LedgerError> {
-        outcomes::mark(self, store, now).await
+    async fn record_mark(
+        &self,
+        store: &StoreId,
+        fingerprint: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        outcomes::mark(self, store, fingerprint, now).await
+    }
+
+    async fn adopt_store(
+        &self,
+        store: &StoreId,
+        fingerprint: &str,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        outcomes::adopt(self, store, fingerprint, reason, now).await
     }
 
     async fn record_entry(

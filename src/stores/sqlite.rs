@@ -91,8 +91,9 @@ impl Reader for SqliteReader {
         let file = std::fs::metadata(session.path)
             .map_err(|error| session.trouble.of(ErrorKind::Unreachable, &error.to_string()))?;
         let marker = marker(&mut session).await?;
+        // Without the device, whose number may change whenever a machine starts.
         let (ledger_id, store) = marker.unzip();
-        Ok(Identity { ledger_id, store, fingerprint: format!("{}:{}", file.dev(), file.ino()) })
+        Ok(Identity { ledger_id, store, fingerprint: format!("inode {}", file.ino()) })
     }
 
     async fn inspect(&self, placement: &Placement) -> Result<Vec<Finding>, StoreError> {

@@ -11,8 +11,9 @@ use retentiond::id::{
     Category, EntitlementId, HoldId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
 };
 use retentiond::ledger::{
-    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, NewEntitlement, NewHold, NewRequest,
-    OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow,
+    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
+    NewRequest, OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
+    TenantRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, SubjectOrigin};
 
@@ -274,10 +275,24 @@ impl Ledger for FakeLedger {
     async fn record_outcome(&self, _outcome: &StepOutcome, _now: DateTime<Utc>) -> Result<(), LedgerError> {
         absent()
     }
-    async fn marked_stores(&self) -> Result<BTreeMap<StoreId, DateTime<Utc>>, LedgerError> {
+    async fn marked_stores(&self) -> Result<BTreeMap<StoreId, Mark>, LedgerError> {
         absent()
     }
-    async fn record_mark(&self, _store: &StoreId, _now: DateTime<Utc>) -> Result<(), LedgerError> {
+    async fn record_mark(
+        &self,
+        _store: &StoreId,
+        _fingerprint: &str,
+        _now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        absent()
+    }
+    async fn adopt_store(
+        &self,
+        _store: &StoreId,
+        _fingerprint: &str,
+        _reason: &str,
+        _now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
         absent()
     }
 }

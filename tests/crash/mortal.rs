@@ -14,8 +14,9 @@ use retentiond::id::{
 };
 use retentiond::ledger::sqlite::SqliteLedger;
 use retentiond::ledger::{
-    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, NewEntitlement, NewHold, NewRequest,
-    OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow,
+    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
+    NewRequest, OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
+    TenantRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
@@ -106,7 +107,7 @@ mortal! {
         fn scrubs_owed() -> Vec<PlacementId>;
         fn outcomes_of_run(run: &RunId) -> Vec<StepOutcome>;
         fn outcomes_of_request(request: &RequestId) -> Vec<StepOutcome>;
-        fn marked_stores() -> BTreeMap<StoreId, DateTime<Utc>>;
+        fn marked_stores() -> BTreeMap<StoreId, Mark>;
         fn entry_count() -> u64;
         fn entries(from: u64, most: u32) -> Vec<Entry>;
         fn head() -> Option<Head>;
@@ -136,7 +137,8 @@ mortal! {
         fn owe_scrub(placement: &PlacementId) -> ();
         fn scrub_paid(placement: &PlacementId) -> ();
         fn record_outcome(outcome: &StepOutcome, now: DateTime<Utc>) -> ();
-        fn record_mark(store: &StoreId, now: DateTime<Utc>) -> ();
+        fn record_mark(store: &StoreId, fingerprint: &str, now: DateTime<Utc>) -> ();
+        fn adopt_store(store: &StoreId, fingerprint: &str, reason: &str, now: DateTime<Utc>) -> ();
         fn record_entry(kind: &str, fields: serde_json::Value, now: DateTime<Utc>) -> ();
         fn set_head(head: &Head) -> ();
     }

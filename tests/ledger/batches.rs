@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use retentiond::id::{PlacementId, PlanId, RequestId, RunId, StepId, StoreId};
-use retentiond::ledger::{BatchGuard, ErasedScope, Intent, Ledger, NewScope, Permit, StepOutcome};
+use retentiond::ledger::{BatchGuard, ErasedScope, Intent, Ledger, Mark, NewScope, Permit, StepOutcome};
 use retentiond::plan::{Counts, CountsByTenant, Residual};
 use retentiond::policy::Level;
 
@@ -286,9 +286,18 @@ async fn an_outcome_is_recorded_once_and_read_back(one: &dyn Ledger, other: &dyn
 
 async fn a_marker_is_recorded_once(one: &dyn Ledger, other: &dyn Ledger) {
     assert!(one.marked_stores().await.expect("stores").is_empty());
-    one.record_mark(&StoreId::new("calls"), at(1)).await.expect("recorded");
-    other.record_mark(&StoreId::new("calls"), at(2)).await.expect("known");
+    one.record_mark(&StoreId::new("calls"), "inode 7", at(1)).await.expect("recorded");
+    other.record_mark(&StoreId::new("calls"), "inode 8", at(2)).await.expect("known");
+    let met = |fingerprint: &str| Mark { marked_at: at(1), fingerprint: Some(fingerprint.to_owned()) };
     let stores = other.marked_stores().await.expect("stores");
-    assert_eq!(stores.into_iter().collect::<Vec<_>>(), [(StoreId::new("calls"), at(1))]);
-    assert_eq!(kinds(one).await, ["ledger-made", "store-marked"]);
+    assert_eq!(stores.into_iter().collect::<Vec<_>>(), [(StoreId::new("calls"), met("inode 7"))]);
+    one.adopt_store(&StoreId::new("calls"), "inode 9", "moved to another disk", at(3))
+        .await
+        .expect("adopted");
+    let stores = other.marked_stores().await.expect("stores");
+    assert_eq!(stores.into_iter().collect::<Vec<_>>(), [(StoreId::new("calls"), met("inode 9"))]);
+    assert_eq!(kinds(one).await, ["ledger-made", "store-marked", "store-adopted"]);
+    let entries = one.entries(0, 9).await.expect("entries");
+    assert!(entries[2].body.contains("inode 9"));
+    assert!(!entries[2].body.contains("another disk"), "no free text");
 }

@@ -35,6 +35,40 @@ fn the_database_of_another_ledger_in_the_place_of_ours_is_refused() {
 }
 
 #[test]
+fn a_restored_copy_with_the_right_marker_is_refused_until_somebody_says_that_it_is_meant() {
+    let world = marked();
+    std::fs::copy(world.path("calls.db"), world.path("copy.db")).unwrap();
+    std::fs::rename(world.path("copy.db"), world.path("calls.db")).unwrap();
+    refused_everywhere(&world);
+    world.exits(2, "check --online");
+    assert_eq!(world.calls("t-1"), [11, 12, 13, 14, 15]);
+    world.exits(2, "adopt nowhere --reason moved");
+    world.exits(2, "adopt calls");
+    let adopted = world.ok("adopt calls --reason moved");
+    assert!(adopted["fingerprint"].as_str().unwrap().starts_with("inode "), "{adopted}");
+    world.ok(&format!("enforce {AT}"));
+    assert_eq!(world.calls("t-1"), [12, 13, 14, 15]);
+    world.ok("audit verify");
+}
+
+#[test]
+fn a_store_of_another_ledger_is_never_adopted() {
+    let (world, other) = (marked(), marked());
+    std::fs::copy(other.path("calls.db"), world.path("calls.db")).unwrap();
+    world.exits(3, "adopt calls --reason moved");
+    refused_everywhere(&world);
+}
+
+#[test]
+fn a_store_that_lost_its_marker_is_marked_again_when_it_is_adopted() {
+    let world = marked();
+    world.sql("calls.db", "DROP TABLE retentiond_marker");
+    world.ok("adopt calls --reason restored");
+    assert_eq!(world.number("calls.db", "SELECT count(*) FROM retentiond_marker"), 1);
+    world.ok(&format!("enforce {AT}"));
+}
+
+#[test]
 fn a_database_whose_marker_vanished_is_refused() {
     let world = marked();
     world.sql("calls.db", "DROP TABLE retentiond_marker");

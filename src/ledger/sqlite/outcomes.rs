@@ -1,6 +1,8 @@
 //! Outcomes of steps, what was erased for replay after a restore, and markers left in stores.
 //! It owns those tables; it judges no outcome.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use super::SqliteLedger;
 use super::write::{During, Writing, get, get_instant, get_json, micros, to_json};
 use crate::id::{PlacementId, RequestId, RunId, StepId, StoreId, TenantId};
 use crate::ledger::entry::{at, words};
+use crate::ledger::rows::Mark;
 use crate::ledger::{LedgerError, StepOutcome};
 use crate::plan::{Counts, CountsByTenant};
 
@@ -75,35 +78,66 @@ pub(super) async fn of_request(
 }
 
 /// Stores that carry this ledger's marker.
-pub(super) async fn marked(
-    ledger: &SqliteLedger,
-) -> Result<std::collections::BTreeMap<StoreId, DateTime<Utc>>, LedgerError> {
-    sqlx::query("SELECT store, marked_at FROM marked_store")
+pub(super) async fn marked(ledger: &SqliteLedger) -> Result<BTreeMap<StoreId, Mark>, LedgerError> {
+    sqlx::query("SELECT store, marked_at, fingerprint FROM marked_store")
         .fetch_all(&ledger.readers)
         .await
         .during("read marked stores")?
         .iter()
-        .map(|row| Ok((StoreId::new(get::<String>(row, "store")?), get_instant(row, "marked_at")?)))
+        .map(|row| {
+            let mark =
+                Mark { marked_at: get_instant(row, "marked_at")?, fingerprint: get(row, "fingerprint")? };
+            Ok((StoreId::new(get::<String>(row, "store")?), mark))
+        })
         .collect()
 }
 
-/// Records that a store carries it. Since when stays as it was first recorded.
+/// Records that a store carries it. Since when stays as it was first recorded, and so does what it said of itself.
 pub(super) async fn mark(
     ledger: &SqliteLedger,
     store: &StoreId,
+    fingerprint: &str,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let mut write = ledger.write("record a marker").await?;
-    let new = sqlx::query("INSERT INTO marked_store (store, marked_at) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(store.as_str())
-        .bind(micros(now))
-        .execute(write.connection())
-        .await
-        .during("record a marker")?;
+    let new = sqlx::query(
+        "INSERT INTO marked_store (store, marked_at, fingerprint) VALUES (?, ?, ?) ON CONFLICT DO UPDATE
+         SET fingerprint = excluded.fingerprint WHERE fingerprint IS NULL",
+    )
+    .bind(store.as_str())
+    .bind(micros(now))
+    .bind(fingerprint)
+    .execute(write.connection())
+    .await
+    .during("record a marker")?;
     if new.rows_affected() == 0 {
         return Ok(());
     }
-    write.append("store-marked", json!({"store": store}), now).await?;
+    write.append("store-marked", json!({"store": store, "fingerprint": fingerprint}), now).await?;
+    write.commit().await
+}
+
+/// Takes another fingerprint for the store's own.
+pub(super) async fn adopt(
+    ledger: &SqliteLedger,
+    store: &StoreId,
+    fingerprint: &str,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let mut write = ledger.write("adopt a store").await?;
+    sqlx::query(
+        "INSERT INTO marked_store (store, marked_at, fingerprint) VALUES (?, ?, ?) ON CONFLICT DO UPDATE
+         SET fingerprint = excluded.fingerprint",
+    )
+    .bind(store.as_str())
+    .bind(micros(now))
+    .bind(fingerprint)
+    .execute(write.connection())
+    .await
+    .during("adopt a store")?;
+    let entry = json!({"store": store, "fingerprint": fingerprint, "reason_sha256": words(reason)});
+    write.append("store-adopted", entry, now).await?;
     write.commit().await
 }
 

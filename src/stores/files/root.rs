@@ -163,9 +163,9 @@ impl Root {
         }
     }
 
-    /// Device and inode, for people.
+    /// What differs between this folder and a copy of it. The number of a device may change whenever a machine starts.
     pub(super) fn fingerprint(&self) -> String {
-        format!("{}:{}", self.device, self.inode)
+        format!("inode {}", self.inode)
     }
 
     /// Opens a directory below an opened one, by one name or by several joined with `/`.
