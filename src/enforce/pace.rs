@@ -16,8 +16,8 @@ const WINDOW_KEYS_MAX: u64 = 64_000;
 /// The first window of a step, in keys.
 pub const WINDOW_KEYS_START: u64 = 16_000;
 
-/// Most records in one batch.
-pub const BATCH_RECORDS_MAX: u64 = 64_000;
+/// Most records in one batch: about as many as are erased in the time that a batch should take, however wide it is.
+pub const BATCH_RECORDS_MAX: u64 = 16_000;
 
 /// Most rows in a batch whose rows name other records: each of those is handled on its own.
 pub const NAMING_ROWS_MAX: u64 = 500;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration, Utc};
 
 use super::catalogue::{Affinity, Column, Table};
-use super::instants::Clocked;
+use super::instants::{Clocked, is_text};
 use super::session::Trouble;
 use crate::id::TenantId;
 use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
@@ -163,14 +163,19 @@ impl<'a> Owner<'a> {
     /// nobody.
     fn named(&self) -> Sql {
         match self {
-            // A text that begins with a visible ASCII character needs no trimming. `CASE` and not `OR`, of which SQLite
-            // may work out both sides.
+            // A text that begins with a visible ASCII character is not white space. `CASE` and not `OR`, of which SQLite
+            // may work out both sides; no function where that can be, see `is_text`.
             Self::Column(column) => {
                 let c = &column.sql;
-                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN CASE WHEN {c} COLLATE BINARY "))
-                    .push(&format!("BETWEEN '!' AND '~' THEN TRUE ELSE trim({c}, "))
-                    .bind_text(white_space())
-                    .push(") COLLATE BINARY <> '' END WHEN 'integer' THEN TRUE ELSE FALSE END")
+                let other = match column.affinity {
+                    Affinity::Text => "FALSE".to_owned(),
+                    Affinity::Integer | Affinity::Numeric | Affinity::Blob => {
+                        format!("typeof({c}) = 'integer'")
+                    }
+                };
+                Sql::new(&format!("CASE WHEN {c} COLLATE BINARY BETWEEN '!' AND '~' THEN TRUE WHEN "))
+                    .append(&is_text(c))
+                    .push(&format!(" THEN {c} COLLATE {BLANK} <> '' ELSE {other} END"))
             }
             Self::Constant(_) => Sql::always(),
         }
@@ -230,13 +235,14 @@ fn where_nobody_is(column: &Column) -> Vec<Sql> {
 /// integer that is written so.
 pub(super) fn equals(column: &Column, text: &str) -> Sql {
     let as_text = || {
-        Sql::new("typeof(")
-            .push(&column.sql)
-            .push(") = 'text' AND ")
-            .push(&column.sql)
-            .push(" = ")
-            .bind_text(text)
-            .push(" COLLATE BINARY")
+        let same = Sql::new(&column.sql).push(" = ").bind_text(text).push(" COLLATE BINARY");
+        match column.affinity {
+            // No other type equals a text there, and a function would cost (see `is_text`).
+            Affinity::Text => same,
+            Affinity::Integer | Affinity::Numeric | Affinity::Blob => {
+                Sql::new("typeof(").push(&column.sql).push(") = 'text' AND ").append(&same)
+            }
+        }
     };
     let as_integer = |number: i64| {
         Sql::new("typeof(")
@@ -340,8 +346,16 @@ pub(super) fn list<'a>(
         .ok_or_else(|| trouble.of(ErrorKind::Unresolved, "a text to compare with holds a NUL character"))
 }
 
-/// Every character that `TenantId::observed` takes for white space, for SQLite's `trim`, which by itself knows only
-/// the plain space.
+/// Under this collation a text of white space only equals the empty one, see [`compare_blank`].
+pub(super) const BLANK: &str = "retentiond_blank";
+
+/// Finds texts that name nobody, by the same trimming as `TenantId::observed`: they equal the empty text.
+pub(super) fn compare_blank(left: &str, right: &str) -> std::cmp::Ordering {
+    left.trim().cmp(right.trim())
+}
+
+/// Every character that `TenantId::observed` takes for white space, for ranges of an
+/// index.
 fn white_space() -> String {
     ('\u{1}'..='\u{3000}').filter(|character| character.is_whitespace()).collect()
 }
