@@ -246,12 +246,15 @@ pub enum SubjectFormat {
 impl SubjectFormat {
     /// How a value that a person gave is written where this format holds. `+65 9123-4567` is `+6591234567` in
     /// [`SubjectFormat::E164`] and `6591234567` in [`SubjectFormat::Digits`].
+    ///
+    /// A value without any digit (`anonymous`) has no number's form: it is compared as it is, so that a hold on it
+    /// protects what is stored under that very word.
     pub fn write(self, value: &str) -> String {
-        let digits = || value.chars().filter(char::is_ascii_digit).collect::<String>();
+        let digits: String = value.chars().filter(char::is_ascii_digit).collect();
         match self {
-            Self::AsIs => value.to_owned(),
-            Self::E164 => format!("+{}", digits()),
-            Self::Digits => digits(),
+            Self::E164 if !digits.is_empty() => format!("+{digits}"),
+            Self::Digits if !digits.is_empty() => digits,
+            Self::AsIs | Self::E164 | Self::Digits => value.to_owned(),
         }
     }
 }
@@ -365,5 +368,19 @@ impl<'a> IntoIterator for &'a Policies {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_without_digits_is_compared_as_it_is_so_that_a_hold_on_it_protects_something() {
+        for format in [SubjectFormat::AsIs, SubjectFormat::E164, SubjectFormat::Digits] {
+            assert_eq!(format.write("anonymous"), "anonymous");
+        }
+        assert_eq!(SubjectFormat::E164.write("+65 9123-4567"), "+6591234567");
+        assert_eq!(SubjectFormat::Digits.write("+65 9123-4567"), "6591234567");
     }
 }

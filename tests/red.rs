@@ -8,14 +8,14 @@ use retentiond::clock::Clock;
 use retentiond::config::read::load;
 use retentiond::enforce::{Order, RunReport, RunStatus, run_once};
 use retentiond::gather::{Trouble, World, plan_at, status};
-use retentiond::id::{PlacementId, RequestId, RunId, TenantId};
+use retentiond::id::{PlacementId, RequestId, RunId, StoreId, TenantId};
 use retentiond::ledger::sqlite::SqliteLedger;
 use retentiond::ledger::{
     HoldRow, Intent, Ledger, NewHold, NewRequest, NewScope, Permit, RequestRow, RequestState, RunRow,
 };
 use retentiond::plan::cover::{NewScopeKinds, covered};
-use retentiond::policy::Level;
-use retentiond::stores::{Batch, Key, Listed, Value};
+use retentiond::policy::{Level, Method};
+use retentiond::stores::{Batch, Budget, Key, Listed, Query, Value, open_store};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
@@ -310,10 +310,7 @@ async fn a_store_that_falls_silent_while_it_is_counted_fails_the_run() {
 
 #[tokio::test]
 async fn a_record_that_two_places_name_is_not_erased_with_the_first_while_the_second_is_held() {
-    let again = RECORDINGS
-        .replace("\"recordings\"", "\"voicemail\"")
-        .replace("call-records", "more-records")
-        .replace("recording_key", "recording_key");
+    let again = RECORDINGS.replace("\"recordings\"", "\"voicemail\"").replace("call-records", "more-records");
     let more = RECORDS
         .replace("call-records", "more-records")
         .replace("\"calls\"", "\"more\"")
@@ -728,4 +725,97 @@ async fn a_request_is_not_completed_below_the_level_that_was_promised() {
     reader.close().await.unwrap();
     assert_eq!(center.enforce(NOW).await.unwrap().status, RunStatus::Done);
     assert_eq!(center.show(&request).await.state, RequestState::Completed);
+}
+
+#[tokio::test]
+async fn a_row_whose_texts_are_not_utf8_hinders_no_other() {
+    for index in
+        ["", "CREATE INDEX i ON call_record (tenant_id)", "CREATE INDEX i ON call_record (started_at)"]
+    {
+        let center = Center::new(&[RECORDS, RECORDINGS]).await;
+        center.sql("calls.db", index).await;
+        center.call("t-1", "2025-01-01", "+651", "rec/t-1/a.wav").await;
+        center.call("café", "2025-01-01", "+651", "").await;
+        center
+            .sql(
+                "calls.db",
+                "INSERT INTO call_record (tenant_id, started_at, recording_key) VALUES
+               (CAST(x'742dff' AS TEXT), '2025-01-01 10:00:00', NULL),
+               (CAST(x'636166c3' AS TEXT), '2025-01-01 10:00:00', NULL),
+               ('t-1', '2025-01-01 10:00:00', CAST(x'7265632f742d312fff' AS TEXT))",
+            )
+            .await;
+        let plan = plan_at(&center.world(NOW), at(NOW)).await.unwrap();
+        // Two rows of nobody are parked, in the placement and not in what it names.
+        assert_eq!((plan.totals.erase, plan.totals.parked), (5, 2));
+        let report = center.enforce(NOW).await.unwrap();
+        assert_eq!(report.status, RunStatus::Failed, "the row whose recording cannot be told");
+        assert_eq!((report.totals.erased, report.totals.failed), (3, 1));
+        assert_eq!(center.count("calls.db", "call_record").await, 3);
+        assert!(!center.has("rec/t-1/a.wav"));
+    }
+}
+
+#[tokio::test]
+async fn a_window_never_takes_more_than_it_was_found_with() {
+    let center = Center::new(&[RECORDS]).await;
+    many_calls(&center, 10, 11).await;
+    center.sql("calls.db", "UPDATE call_record SET started_at = '2026-01-14 10:00:00' WHERE id = 5").await;
+    let world = center.world(NOW);
+    let id = StoreId::new("calls");
+    let store = open_store(&id, &world.config.stores[&id]).await.unwrap();
+    let plan = plan_at(&world, at(NOW)).await.unwrap();
+    let (policy, placement) = world.policies.placement(&plan.steps[0].placement).unwrap();
+    let query = Query {
+        placement: std::sync::Arc::new(placement.clone()),
+        time_zone: policy.time_zone,
+        selection: plan.steps[0].selection.clone(),
+        subjects: Default::default(),
+        now: at(NOW),
+        naming: None,
+    };
+    let budget = Budget { records_max: 100, window_keys: 100 };
+    let found = store.find(&query, None, budget, &[]).await.unwrap().unwrap();
+    assert!(matches!(found.batch, Batch::Window { .. }));
+    assert_eq!(found.batch.records(), 9);
+    center.sql("calls.db", "UPDATE call_record SET started_at = '2025-01-01 10:00:00' WHERE id = 5").await;
+    let error = store.erase(&query, &found.batch, Method::Delete).await.unwrap_err();
+    assert!(error.to_string().contains("more records match"), "{error}");
+    assert_eq!(center.count("calls.db", "call_record").await, 10);
+}
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_while_it_is_settled_does_not_break_the_run() {
+    let more = RECORDS
+        .replace("call-records", "more-records")
+        .replace("\"calls\"", "\"more\"")
+        .replace("call_record", "more_record");
+    let center = Center::new(&[RECORDS, &more]).await;
+    center.call("t-1", "2026-01-01", "+651", "").await;
+    let request = center.request("t-1", Some("+651"), NOW).await;
+    let (file, id) = (center.path("more.db"), request.clone());
+    let (locked, is_locked) = std::sync::mpsc::channel();
+    let is_locked = std::sync::Mutex::new(is_locked);
+    let (ledger, key) = (center.path("retentiond.db"), center.path("ledger.key"));
+    let other = std::sync::Mutex::new(Some(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+            sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.unwrap();
+            locked.send(()).unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let ledger = SqliteLedger::open(&ledger, &key).await.unwrap();
+            ledger.cancel_request(&id, at(NOW)).await.unwrap();
+            sqlx::query("ROLLBACK").execute(&mut connection).await.unwrap();
+        });
+    }));
+    let watcher = move |_| {
+        if let Some(other) = other.lock().unwrap().take() {
+            std::thread::spawn(other);
+            is_locked.lock().unwrap().recv().unwrap();
+        }
+    };
+    let report = run_once(&center.world(NOW), Order::Now { at: at(NOW) }, &watcher).await.unwrap();
+    assert_eq!((report.status, report.totals.erased), (RunStatus::Done, 1));
+    assert_eq!(center.show(&request).await.state, RequestState::Cancelled);
 }

@@ -77,13 +77,13 @@ impl World {
         SqliteReader::open(&StoreId::new("calls"), &self.path).await.unwrap()
     }
 
-    /// How many pieces of eight bytes of these texts occur in any file of the folder: fragments count too.
+    /// How many pieces of twelve bytes of these texts occur in any file of the folder: fragments count too.
     fn residue(&self, sentinels: &[String]) -> usize {
-        let pieces: HashSet<&[u8]> = sentinels.iter().flat_map(|text| text.as_bytes().windows(8)).collect();
+        let pieces: HashSet<&[u8]> = sentinels.iter().flat_map(|text| text.as_bytes().windows(12)).collect();
         std::fs::read_dir(self.dir.path())
             .unwrap()
             .map(|file| std::fs::read(file.unwrap().path()).unwrap())
-            .map(|bytes| bytes.windows(8).filter(|window| pieces.contains(window)).count())
+            .map(|bytes| bytes.windows(12).filter(|window| pieces.contains(window)).count())
             .sum()
     }
 }
@@ -1112,7 +1112,7 @@ async fn after_a_scrub_no_byte_of_an_erased_value_is_left_in_any_file() {
         let (world, sentinels, application) = with_sentinels(mode).await;
         let live = "SELECT id || tenant_id || started_at || caller FROM call_record WHERE tenant_id = 't-10' ORDER BY id";
         let live_before = world.texts(live).await;
-        assert!(world.residue(&sentinels) >= 600 * 25, "the scan sees them before");
+        assert!(world.residue(&sentinels) >= 600 * 21, "the scan sees them before");
         let store = world.store().await;
         let due = query(
             placement("call_record", &["id"], text_time("started_at")),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::policy::Method;
+
 /// A batch should hold its locks this long: short enough that an application's own statement, waiting behind it,
 /// stays well under the 400 ms that we promise; long enough that commits do not dominate.
 const TARGET: Duration = Duration::from_millis(300);
@@ -17,10 +19,22 @@ const WINDOW_KEYS_MAX: u64 = 64_000;
 pub const WINDOW_KEYS_START: u64 = 16_000;
 
 /// Most records in one batch: about as many as are erased in the time that a batch should take, however wide it is.
-pub const BATCH_RECORDS_MAX: u64 = 16_000;
+const BATCH_RECORDS_MAX: u64 = 16_000;
+
+/// Most records in a batch that are overwritten first: a store may keep a copy of all that changes until it is done.
+const OVERWRITTEN_MAX: u64 = 4_000;
 
 /// Most rows in a batch whose rows name other records: each of those is handled on its own.
 pub const NAMING_ROWS_MAX: u64 = 500;
+
+/// Most records in one batch of a method; fewer where its rows name other records.
+pub fn records_max(method: Method, is_naming: bool) -> u64 {
+    match method {
+        Method::Delete | Method::Zero | Method::OverwriteThenDelete if is_naming => NAMING_ROWS_MAX,
+        Method::Delete | Method::Zero => BATCH_RECORDS_MAX,
+        Method::OverwriteThenDelete => OVERWRITTEN_MAX,
+    }
+}
 
 /// The width of the next window, from how long erasing the last one took, locks included. Doubles or halves at most, so that one odd measurement does little harm.
 pub fn next_window(keys: u64, took: Duration) -> u64 {

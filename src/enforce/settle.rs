@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::facts::{Facts, LedgerFacts, OpenRequest, RequestScope};
 use crate::gather::{self, Readers, Trouble, World};
 use crate::id::PlacementId;
-use crate::ledger::{Ledger, RequestPlacement, RequestRow, RequestState, StepOutcome};
+use crate::ledger::{Ledger, LedgerError, RequestPlacement, RequestRow, RequestState, StepOutcome};
 use crate::plan::cover::{NewScopeKinds, placements_of};
 use crate::plan::{Reason, Residual, due, groups};
 use crate::policy::{Placement, Policy, Trigger};
@@ -52,7 +52,11 @@ pub(super) async fn settle(
         let placements = look.placements(open);
         let state = overall(world, &row, &placements);
         if state != row.state || placements != row.placements {
-            ledger.settle_request(&open.request_id, state, &placements, now).await?;
+            match ledger.settle_request(&open.request_id, state, &placements, now).await {
+                // It was cancelled while the stores were asked: there is nothing to settle any more.
+                Ok(()) | Err(LedgerError::State(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(())

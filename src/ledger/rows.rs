@@ -258,9 +258,9 @@ pub enum Permit {
     Stopped(Stop),
 }
 
-/// A batch that is running. While any guard of any process lives, [`Ledger::wait_for_batches`] waits.
+/// A batch that is running. While any guard of any process lives, [`super::Ledger::wait_for_batches`] waits.
 pub struct BatchGuard {
-    /// The intent's number, for [`Ledger::finish_batch`].
+    /// The intent's number, for [`super::Ledger::finish_batch`].
     pub number: u64,
     /// Releases the process-wide permit when dropped, also when the process dies.
     pub lock: Box<dyn std::any::Any + Send>,

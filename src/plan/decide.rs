@@ -535,12 +535,12 @@ rotation = "3 days"
             named.iter().map(|(placement, _)| placement.name.as_str()).collect::<Vec<_>>(),
             ["recordings"]
         );
-        let order: Vec<_> = groups(&policies, &Facts::default(), now())
+        let mut order: Vec<_> = groups(&policies, &Facts::default(), now())
             .iter()
             .map(|group| group.placement.name.to_string())
             .collect();
-        // Due, parked, and both of nobody's.
-        assert_eq!(order, [["recordings"; 4], ["calls"; 4]].concat());
+        order.dedup();
+        assert_eq!(order, ["recordings", "calls"], "what rows name comes before the rows");
     }
 
     #[test]

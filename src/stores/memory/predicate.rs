@@ -9,7 +9,7 @@ use super::Columns;
 use crate::id::TenantId;
 use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
 use crate::policy::template::{prefix_of, proves, tenant_of, tenant_text};
-use crate::policy::{EventTime, Placement, Records, SubjectFormat, TenantSource};
+use crate::policy::{EventTime, Placement, Records, TenantSource};
 use crate::stores::event_time::order::parked_until;
 use crate::stores::{Key, Query, SeenTime, Value, event_time};
 
@@ -91,8 +91,9 @@ impl<'q> Predicate<'q> {
         else {
             return false;
         };
-        let Some(wanted) = written_as(value.expose(), source.format) else { return false };
-        source.columns.iter().any(|column| text_in(columns, column) == wanted)
+        let wanted = source.format.write(value.expose());
+        // An empty value would be found in every row that names nobody.
+        !wanted.is_empty() && source.columns.iter().any(|column| text_in(columns, column) == wanted)
     }
 
     /// Whose the record is.
@@ -141,20 +142,6 @@ impl<'q> Predicate<'q> {
             .filter(|(_, value)| !value.is_empty())
             .collect()
     }
-}
-
-/// A request's value as the store would have written it; `None` where it cannot be written so.
-fn written_as(value: &str, format: SubjectFormat) -> Option<String> {
-    let digits = || Some(value.chars().filter(char::is_ascii_digit).collect::<String>());
-    match format {
-        SubjectFormat::AsIs => Some(value.to_owned()),
-        SubjectFormat::Digits => digits(),
-        SubjectFormat::E164 => {
-            digits().filter(|digits| !digits.is_empty()).map(|digits| format!("+{digits}"))
-        }
-    }
-    // An empty value would be found in every row that names nobody.
-    .filter(|written| !written.is_empty())
 }
 
 /// The text of a column; empty for NULL.

@@ -1,6 +1,8 @@
 //! What the file says of its tables: columns, keys, indexes, foreign keys, triggers. Every identifier that reaches
 //! a statement comes from here, byte for byte. It judges nothing but whether a name is there.
 
+use std::collections::BTreeSet;
+
 use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::{Sql, quoted};
 use crate::stores::{ErrorKind, StoreError};
@@ -60,6 +62,8 @@ pub(super) struct Table {
     pub(super) columns: Vec<Column>,
     /// How its rows are addressed.
     pub(super) key: RowKey,
+    /// Columns that an index of the whole table begins with, compared byte by byte.
+    pub(super) leads: BTreeSet<String>,
 }
 
 impl Table {
@@ -108,7 +112,8 @@ impl Table {
         let columns = columns(session, name).await?;
         let key = row_key(&columns, without_rowid)
             .ok_or_else(|| trouble.schema(format!("columns of `{name}` hide every name of its rowid")))?;
-        Ok(Self { name: name.clone(), columns, key })
+        let leads = leads(session, name).await?;
+        Ok(Self { name: name.clone(), columns, key, leads })
     }
 
     /// A column by its exact name.
@@ -194,6 +199,14 @@ async fn columns(session: &mut Session<'_>, table: &str) -> Result<Vec<Column>, 
         });
     }
     Ok(columns)
+}
+
+async fn leads(session: &mut Session<'_>, table: &str) -> Result<BTreeSet<String>, StoreError> {
+    let sql = Sql::new("SELECT x.name FROM pragma_index_list(")
+        .bind_text(table)
+        .push(", 'main') AS l, pragma_index_xinfo(l.name, 'main') AS x ")
+        .push("WHERE l.partial = 0 AND x.seqno = 0 AND x.coll = 'BINARY' AND x.name IS NOT NULL");
+    session.rows(&sql).await?.iter().map(|row| session.get(row, 0)).collect()
 }
 
 fn row_key(columns: &[Column], without_rowid: bool) -> Option<RowKey> {

@@ -245,8 +245,11 @@ impl Search<'_> {
         let tenant_at = self.table.key.parts().len();
         let mut names = BTreeMap::new();
         for (place, column) in self.names.iter().enumerate() {
-            let name: Option<String> = trouble.get(row, tenant_at + 1 + place)?;
+            let name: Option<Vec<u8>> = trouble.get(row, tenant_at + 1 + place)?;
             if let Some(name) = name.filter(|name| !name.is_empty()) {
+                // What is not UTF-8 lies below no prefix: the row is left and reported, and hinders no other.
+                let name =
+                    String::from_utf8(name).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string());
                 names.insert(column.name.clone(), name);
             }
         }

@@ -138,36 +138,34 @@ impl Clocked {
         ranges
     }
 
-    /// The earliest and the latest of the rows that meet a condition, all of them usable: two columns, or, where
-    /// SQLite can compare most texts by itself, four: those two without such texts, and the two of such texts.
+    /// The earliest and the latest of the rows that meet a condition, all of them usable. With `quick`, texts are
+    /// compared as texts, and a third column counts those that are plain: only where all are, the two are the earliest
+    /// and the latest, see [`Clocked::read_plain`].
     pub(super) fn extremes(&self, condition: &Sql, quick: bool) -> Sql {
-        let both = |value: &Sql, condition: &Sql| {
-            let one = |name: &str| {
-                Sql::new(name).push("(").append(value).push(") FILTER (WHERE ").append(condition).push(")")
-            };
-            one("min").push(", ").append(&one("max"))
+        let one = |aggregate: &str, value: &Sql| {
+            let sql = Sql::new(aggregate).push("(").append(value).push(") FILTER (WHERE ");
+            sql.append(condition).push(")")
         };
+        let both = |value: &Sql| one("min", value).push(", ").append(&one("max", value));
         match self {
-            Self::Text { sql, format, zone } if quick && format == event_time::DEFAULT_FORMAT => {
-                // A usable text of this length with a space in this place is a date and a time to the second.
-                let plain = Sql::new(&format!("length({sql}) = 19 AND substr({sql}, 11, 1) = ' '"));
-                let others = Sql::all(&[condition.clone(), plain.not_true()]);
-                let plain = Sql::all(&[condition.clone(), plain]);
+            Self::Text { sql, format, .. } if quick && format == event_time::DEFAULT_FORMAT => {
+                let is_plain = Sql::new(&format!("{sql} COLLATE {PLAIN} = ''"));
+                let plain = Sql::all(&[condition.clone(), is_plain]);
                 let text = Sql::new(sql).push(" COLLATE BINARY");
-                both(&context(sql, format, *zone), &others).push(", ").append(&both(&text, &plain))
+                both(&text).push(", count(*) FILTER (WHERE ").append(&plain).push(")")
             }
-            Self::Text { sql, format, zone } => both(&context(sql, format, *zone), condition),
-            Self::Epoch { sql, .. } => both(&Sql::new(sql), condition),
+            Self::Text { sql, format, zone } => both(&context(sql, format, *zone)),
+            Self::Epoch { sql, .. } => both(&Sql::new(sql)),
         }
     }
 
-    /// Reads what [`Clocked::extremes`] gave in its first two columns.
+    /// Reads what [`Clocked::extremes`] gave of texts that were read as times.
     pub(super) fn read_extreme(operand: &str) -> Option<DateTime<Utc>> {
         read_operand(operand)
     }
 
-    /// Reads what [`Clocked::extremes`] gave in the other two; `None` where clocks were changed within two days, so
-    /// that texts may not sort as the instants do.
+    /// Reads what [`Clocked::extremes`] gave of plain texts; `None` where clocks were changed within two days, so that
+    /// they may not sort as the instants do.
     pub(super) fn read_plain(&self, text: &str) -> Option<DateTime<Utc>> {
         let Self::Text { format, zone, .. } = self else { return None };
         let instant = event_time::read_text(text, format, *zone)?;

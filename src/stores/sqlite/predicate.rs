@@ -11,7 +11,7 @@ use super::session::Trouble;
 use crate::id::TenantId;
 use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
 use crate::policy::{Placement, TenantSource};
-use crate::stores::sql::{Sql, canonical_integer, json_list, subject_text};
+use crate::stores::sql::{Sql, canonical_integer, json_list, quoted, subject_text};
 use crate::stores::{ErrorKind, Query, StoreError, event_time};
 
 /// The rows that a query selects: of its tenants, inside every scope of `within`, inside none of `except`.
@@ -159,12 +159,11 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Rows that name a tenant: text that is not only white space, or an integer. Blobs, fractions and NULL name
-    /// nobody.
+    /// Rows that name a tenant: text that is not only white space, or an integer. Blobs, fractions, NULL and text that
+    /// is not UTF-8 name nobody.
     fn named(&self) -> Sql {
         match self {
-            // A text that begins with a visible ASCII character is not white space. `CASE` and not `OR`, of which SQLite
-            // may work out both sides; no function where that can be, see `is_text`.
+            // No function where that can be, see `is_text`.
             Self::Column(column) => {
                 let c = &column.sql;
                 let other = match column.affinity {
@@ -173,9 +172,9 @@ impl<'a> Owner<'a> {
                         format!("typeof({c}) = 'integer'")
                     }
                 };
-                Sql::new(&format!("CASE WHEN {c} COLLATE BINARY BETWEEN '!' AND '~' THEN TRUE WHEN "))
+                Sql::new("CASE WHEN ")
                     .append(&is_text(c))
-                    .push(&format!(" THEN {c} COLLATE {BLANK} <> '' ELSE {other} END"))
+                    .push(&format!(" THEN {c} COLLATE {NOBODY} <> '' ELSE {other} END"))
             }
             Self::Constant(_) => Sql::always(),
         }
@@ -205,8 +204,10 @@ fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, St
         (TenantScope::Nameless, Owner::Column(column)) => {
             let nobody = owner.named().not_true();
             match column.affinity {
-                Affinity::Text => Sql::all(&[Sql::any(&where_nobody_is(column)), nobody]),
-                Affinity::Integer | Affinity::Numeric | Affinity::Blob => nobody,
+                Affinity::Text if table.leads.contains(&column.name) => {
+                    Sql::all(&[Sql::any(&where_nobody_is(table, column)), nobody])
+                }
+                Affinity::Text | Affinity::Integer | Affinity::Numeric | Affinity::Blob => nobody,
             }
         }
         (TenantScope::Nameless, Owner::Constant(_)) => Sql::never(),
@@ -214,8 +215,9 @@ fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, St
 }
 
 /// Ranges of an index in which all rows of a text column lie that name nobody: NULL, texts that begin with white space
-/// or are empty, and blobs. Without an index that begins with the column the whole table is read.
-fn where_nobody_is(column: &Column) -> Vec<Sql> {
+/// or are empty, blobs, and texts that are not UTF-8, which may lie anywhere: the index is asked for each of its names
+/// once.
+fn where_nobody_is(table: &Table, column: &Column) -> Vec<Sql> {
     let c = &column.sql;
     // Up to the plain space every character is white space or a control character.
     let mut ranges = vec![
@@ -228,6 +230,13 @@ fn where_nobody_is(column: &Column) -> Vec<Sql> {
         let from = Sql::new(c).push(" >= ").bind_text(space).push(" AND ");
         ranges.push(from.push(c).push(" < ").bind_text(next));
     }
+    let u = format!("u.{} COLLATE BINARY", quoted(&column.name));
+    let next = format!("SELECT min({u}) FROM main.{} AS u WHERE {u} < x''", quoted(&table.name));
+    ranges.push(Sql::new(&format!(
+        "{c} COLLATE BINARY IN (WITH RECURSIVE named (name) AS ({next} UNION ALL \
+         SELECT ({next} AND {u} > named.name) FROM named WHERE named.name IS NOT NULL) \
+         SELECT name FROM named WHERE name COLLATE {NOBODY} = '')"
+    )));
     ranges
 }
 
@@ -346,12 +355,14 @@ pub(super) fn list<'a>(
         .ok_or_else(|| trouble.of(ErrorKind::Unresolved, "a text to compare with holds a NUL character"))
 }
 
-/// Under this collation a text of white space only equals the empty one, see [`compare_blank`].
-pub(super) const BLANK: &str = "retentiond_blank";
+/// Under this collation a text that names nobody equals the empty one, see [`compare_names`].
+pub(super) const NOBODY: &str = "retentiond_nobody";
 
-/// Finds texts that name nobody, by the same trimming as `TenantId::observed`: they equal the empty text.
-pub(super) fn compare_blank(left: &str, right: &str) -> std::cmp::Ordering {
-    left.trim().cmp(right.trim())
+/// Finds texts that name nobody, by the rule that reads them: they equal the empty text. What is not UTF-8 reaches a
+/// collation with replacement characters in its place, and so names nobody either.
+pub(super) fn compare_names(left: &str, right: &str) -> std::cmp::Ordering {
+    let name = |text| if TenantId::is_name(text) { text } else { "" };
+    name(left).cmp(name(right))
 }
 
 /// Every character that `TenantId::observed` takes for white space, for ranges of an

@@ -18,11 +18,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pages in a write-ahead log before SQLite copies them back by itself. The default of 1,000 made a run write ten
 /// times as much, since each batch dirties the same index pages again.
-const WAL_AUTOCHECKPOINT_PAGES: &str = "20000";
+const WAL_AUTOCHECKPOINT_PAGES: &str = "50000";
 
 /// Page cache of the connection that erases, in KiB (SQLite wants them negative). An index on random values is touched
 /// all over by each batch; with the default of 2 MiB its pages are written out and read again within one batch.
-const WRITER_CACHE: &str = "-48000";
+const WRITER_CACHE: &str = "-40000";
 
 /// Page cache of the connection that looks, in KiB: it reads windows once, and rows behind an index.
 const READER_CACHE: &str = "-8000";
@@ -96,7 +96,7 @@ fn guarded(path: &Path) -> SqliteConnectOptions {
         .pragma("mmap_size", "0")
         .collation(instants::COLLATION, instants::compare)
         .collation(instants::PLAIN, instants::compare_plain)
-        .collation(predicate::BLANK, predicate::compare_blank)
+        .collation(predicate::NOBODY, predicate::compare_names)
         .disable_statement_logging()
 }
 
