@@ -6,7 +6,7 @@ use crate::policy::Method;
 
 /// A batch should hold its locks this long: short enough that an application's own statement, waiting behind it,
 /// stays well under the 400 ms that we promise; long enough that commits do not dominate.
-const TARGET: Duration = Duration::from_millis(300);
+const TARGET: Duration = Duration::from_millis(250);
 
 /// Narrowest window, in keys. Each batch touches pages all over an index on random values, and each touched page is
 /// written twice: below this a slow disk only gets slower by narrower windows.
@@ -36,7 +36,8 @@ pub fn records_max(method: Method, is_naming: bool) -> u64 {
     }
 }
 
-/// The width of the next window, from how long erasing the last one took, locks included. Doubles or halves at most, so that one odd measurement does little harm.
+/// The width of the next window, from how long erasing the last one took, locks included. Doubles or halves at most, so
+/// that one odd measurement does little harm.
 pub fn next_window(keys: u64, took: Duration) -> u64 {
     let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
     let target = u64::try_from(TARGET.as_micros()).unwrap_or(1);
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_slow_batch_makes_the_next_one_narrower_but_never_too_narrow() {
-        assert_eq!(next_window(16_000, Duration::from_millis(600)), 8_000);
+        assert_eq!(next_window(16_000, Duration::from_millis(500)), 8_000);
         assert_eq!(next_window(16_000, Duration::from_secs(50)), 8_000);
         assert_eq!(next_window(4_000, Duration::from_secs(50)), WINDOW_KEYS_MIN);
     }

@@ -365,8 +365,7 @@ pub(super) fn compare_names(left: &str, right: &str) -> std::cmp::Ordering {
     name(left).cmp(name(right))
 }
 
-/// Every character that `TenantId::observed` takes for white space, for ranges of an
-/// index.
+/// Every character that `TenantId::observed` takes for white space, for ranges of an index.
 fn white_space() -> String {
     ('\u{1}'..='\u{3000}').filter(|character| character.is_whitespace()).collect()
 }

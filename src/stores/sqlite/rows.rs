@@ -59,8 +59,8 @@ pub(super) fn one_of(table: &Table, keys: &str) -> Sql {
         .push(") AS j)")
 }
 
-/// Keys as one bound value: rowids as an array, other keys as an array of arrays. Integers and texts are themselves, a blob is its hexadecimal digits
-/// in an array of their own, so that no value can pass for one of another type.
+/// Keys as one bound value: rowids as an array, other keys as an array of arrays. Integers and texts are themselves, a
+/// blob is its hexadecimal digits in an array of their own, so that no value can pass for one of another type.
 pub(super) fn keys_json<'a>(
     table: &Table,
     keys: impl IntoIterator<Item = &'a Key>,
