@@ -122,13 +122,22 @@ impl TenantId {
         if !is_nfc(text) {
             return refuse("it is not in Unicode normal form C");
         }
+        if !Self::is_name(text) {
+            return refuse("it holds a character that stands for unreadable bytes");
+        }
         Ok(Self(text.to_owned()))
     }
 
-    /// Takes a tenant as a store holds it. `None` for what names nobody (empty or only white space):
-    /// such a record is parked. Anything else is kept as it is, for it is only ever compared as bytes.
+    /// Takes a tenant as a store holds it. `None` for what names nobody, see [`TenantId::is_name`]: such a record is
+    /// parked. Anything else is kept as it is, for it is only ever compared as bytes.
     pub fn observed(text: &str) -> Option<Self> {
-        if text.trim().is_empty() { None } else { Some(Self(text.to_owned())) }
+        Self::is_name(text).then(|| Self(text.to_owned()))
+    }
+
+    /// True for a text that names somebody: not only white space, and without the character that stands for bytes that
+    /// could not be read, under which two names look alike.
+    pub fn is_name(text: &str) -> bool {
+        !text.trim().is_empty() && !text.contains(char::REPLACEMENT_CHARACTER)
     }
 
     /// The text of the name.

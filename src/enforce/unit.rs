@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pace::{BATCH_RECORDS_MAX, NAMING_ROWS_MAX, WINDOW_KEYS_START, next_window};
+use super::pace::{WINDOW_KEYS_START, next_window, records_max};
 use super::shared::together;
 use super::step::Draft;
 use super::verify::{Verified, verified};
@@ -16,7 +16,7 @@ use crate::ledger::{Intent, Permit};
 use crate::plan::decide::{named_by, rows_of};
 use crate::plan::{CountsByTenant, Refusal, Step};
 use crate::policy::{Method, Placement, Records, template};
-use crate::stores::{Batch, Budget, Key, Listed, Query, Retry, Store, StoreError, Value};
+use crate::stores::{Batch, Budget, Found, Key, Listed, Position, Query, Retry, Store, StoreError, Value};
 
 /// Tries of one store call; with the pauses below, some seconds, which outlasts an ordinary lock.
 const TRIES_MAX: u32 = 4;
@@ -38,6 +38,18 @@ pub(super) struct Line {
     query: Query,
     pub(super) column: Option<String>,
     pub(super) draft: usize,
+}
+
+impl Line {
+    /// The next batch of rows.
+    async fn find(
+        &self,
+        after: Option<&Position>,
+        budget: Budget,
+        naming: &[String],
+    ) -> Result<Option<Found>, StoreError> {
+        insist(|| self.store.find(&self.query, after, budget, naming)).await
+    }
 }
 
 impl Run<'_> {
@@ -67,27 +79,33 @@ impl Run<'_> {
         let Some((policy, _)) = policies.placement(&rows.placement) else { return Ok(()) };
         let naming: Vec<String> =
             named_by(policy, &rows.placement).into_iter().map(|(_, column)| column.to_owned()).collect();
-        let mut position = None;
+        let most = records_max(rows.method, !naming.is_empty());
         let mut keys = WINDOW_KEYS_START;
-        let most = if naming.is_empty() { BATCH_RECORDS_MAX } else { NAMING_ROWS_MAX };
         let mut left = rows.records;
         let mut shared = Vec::new();
-        while left > 0 {
-            let budget = Budget { records_max: left.min(most), window_keys: keys };
-            let found =
-                match insist(|| line.store.find(&line.query, position.as_ref(), budget, &naming)).await {
-                    Ok(Some(found)) => found,
-                    Ok(None) => break,
-                    Err(error) => {
-                        self.fail(line.draft, &error);
-                        return Ok(());
-                    }
-                };
+        let mut next =
+            line.find(None, Budget { records_max: left.min(most), window_keys: keys }, &naming).await;
+        loop {
+            let found = match next {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(error) => {
+                    self.fail(line.draft, &error);
+                    return Ok(());
+                }
+            };
             left = left.saturating_sub(found.batch.records());
-            position = Some(found.position);
-            if let Next::Halt = self.run_batch(&line, &lines, found.batch, Some(&mut shared)).await? {
+            let budget = Budget { records_max: left.min(most), window_keys: keys };
+            // The next batch is looked for while this one is erased: they hold different records.
+            let ahead = async {
+                if left == 0 { Ok(None) } else { line.find(Some(&found.position), budget, &naming).await }
+            };
+            let (ran, ahead) =
+                tokio::join!(self.run_batch(&line, &lines, found.batch, Some(&mut shared)), ahead);
+            if let Next::Halt = ran? {
                 return Ok(());
             }
+            next = ahead;
             keys = next_window(keys, self.erasing);
             (self.watcher)(Progress {
                 placement: rows.placement.clone(),

@@ -133,11 +133,7 @@ impl Work<'_> {
         }
         let erased = match self.method {
             Method::Delete | Method::Zero => {
-                let sql = Sql::new("DELETE FROM ")
-                    .push(&self.table.source_by_key())
-                    .push(" WHERE ")
-                    .append(&Sql::all(&[these.clone(), self.predicate.clone()]));
-                writing.execute(&sql).await?
+                writing.execute(&delete_sql(self.table, these, &self.predicate)).await?
             }
             Method::OverwriteThenDelete => {
                 overwrite::erase(
@@ -153,6 +149,14 @@ impl Work<'_> {
         }
         writing.commit().await
     }
+}
+
+/// Deletes those of `these` rows that the predicate selects.
+fn delete_sql(table: &Table, these: &Sql, predicate: &Sql) -> Sql {
+    Sql::new("DELETE FROM ")
+        .push(&table.source_by_key())
+        .push(" WHERE ")
+        .append(&Sql::all(&[these.clone(), predicate.clone()]))
 }
 
 /// Rolls back and says so.
@@ -228,10 +232,53 @@ fn window_counts(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use chrono::DateTime;
+
     use super::*;
+    use crate::plan::{Interval, TenantScope};
+    use crate::policy::{EpochUnit, EventTime};
+    use crate::stores::Value;
+    use crate::stores::sqlite::tests::{Scratch, due_query};
 
     fn tenant(name: &str) -> TenantId {
         TenantId::parse(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_statement_that_deletes_calls_no_function_so_that_sqlite_keeps_no_copy_of_the_pages() {
+        let scratch = Scratch::new(
+            "CREATE TABLE call_record (id INTEGER PRIMARY KEY, tenant_id TEXT, started_at TEXT, count INTEGER);",
+        )
+        .await;
+        let due = Interval { from: DateTime::UNIX_EPOCH, to: "2025-01-01T00:00:00Z".parse().unwrap() };
+        let epoch = EventTime::Epoch { column: "count".into(), unit: EpochUnit::Seconds };
+        for tenants in [
+            TenantScope::One(tenant("t-1")),
+            TenantScope::AllExcept(vec![]),
+            TenantScope::AllExcept(vec![tenant("t-10")]),
+        ] {
+            for event in [None, Some(epoch.clone())] {
+                let mut query = due_query(tenants.clone(), vec![due]);
+                if let Some(event) = event {
+                    Arc::make_mut(&mut query.placement).event_time = Some(event);
+                }
+                let link = scratch.writer().await;
+                let mut session = link.session("test").await;
+                let trouble = session.trouble;
+                let table = Table::of(&mut session, &query.placement).await.unwrap();
+                let predicate = predicate(&table, &query, trouble).unwrap();
+                let keys = rows::keys_json(&table, [&Key(vec![Value::Int(1)])], trouble).unwrap();
+                for these in [rows::between(&table, 1, 9), rows::one_of(&table, &keys)] {
+                    let sql = Sql::new("EXPLAIN ").append(&delete_sql(&table, &these, &predicate));
+                    let steps = session.rows(&sql).await.unwrap();
+                    let codes: Vec<String> = steps.iter().map(|row| session.get(row, 1).unwrap()).collect();
+                    assert!(codes.contains(&"Delete".to_owned()));
+                    assert!(!codes.iter().any(|code| code.contains("Function")), "{codes:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration, Utc};
 
 use super::catalogue::{Affinity, Column, Table};
-use super::instants::Clocked;
+use super::instants::{Clocked, is_text};
 use super::session::Trouble;
 use crate::id::TenantId;
 use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
@@ -151,15 +151,10 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Rows of which [`Owner::name`] is what is stored: not a blob or a fraction that only reads like a name, and not a
-    /// text that is not UTF-8.
+    /// Rows of which [`Owner::name`] is what is stored: not a blob or a fraction that only reads like a name.
     pub(super) fn may_be_named(&self) -> Sql {
         match self {
-            Self::Column(column) => Sql::new(&format!(
-                "CASE typeof({0}) WHEN 'text' THEN {1} WHEN 'integer' THEN TRUE ELSE FALSE END",
-                column.sql,
-                is_utf8(&column.sql)
-            )),
+            Self::Column(column) => Sql::new(&format!("typeof({}) IN ('text', 'integer')", column.sql)),
             Self::Constant(_) => Sql::always(),
         }
     }
@@ -168,29 +163,22 @@ impl<'a> Owner<'a> {
     /// is not UTF-8 name nobody.
     fn named(&self) -> Sql {
         match self {
-            // A text of visible ASCII characters needs no trimming. `CASE` and not `OR`, of which SQLite
-            // may work out both sides.
+            // No function where that can be, see `is_text`.
             Self::Column(column) => {
                 let c = &column.sql;
-                Sql::new(&format!("CASE typeof({c}) WHEN 'text' THEN CASE WHEN {c} COLLATE BINARY <> '' "))
-                    .push(&format!("AND {c} NOT GLOB '*[^!-~]*' THEN TRUE ELSE trim({c}, "))
-                    .bind_text(white_space())
-                    .push(&format!(") COLLATE BINARY <> '' AND {} END ", is_utf8(c)))
-                    .push("WHEN 'integer' THEN TRUE ELSE FALSE END")
+                let other = match column.affinity {
+                    Affinity::Text => "FALSE".to_owned(),
+                    Affinity::Integer | Affinity::Numeric | Affinity::Blob => {
+                        format!("typeof({c}) = 'integer'")
+                    }
+                };
+                Sql::new("CASE WHEN ")
+                    .append(&is_text(c))
+                    .push(&format!(" THEN {c} COLLATE {NOBODY} <> '' ELSE {other} END"))
             }
             Self::Constant(_) => Sql::always(),
         }
     }
-}
-
-/// True where a text is UTF-8, which SQLite never checks: where each character is what it decodes to. Plain ASCII, as
-/// nearly all names are, is told at a glance.
-fn is_utf8(text: &str) -> String {
-    format!(
-        "CASE WHEN {text} NOT GLOB '*[^ -~]*' THEN TRUE ELSE NOT EXISTS (WITH RECURSIVE place(i) AS (SELECT 1 \
-         UNION ALL SELECT i + 1 FROM place WHERE i < length({text})) SELECT 1 FROM place \
-         WHERE char(unicode(substr({text}, i, 1))) IS NOT substr({text}, i, 1)) END"
-    )
 }
 
 fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
@@ -247,8 +235,7 @@ fn where_nobody_is(table: &Table, column: &Column) -> Vec<Sql> {
     ranges.push(Sql::new(&format!(
         "{c} COLLATE BINARY IN (WITH RECURSIVE named (name) AS ({next} UNION ALL \
          SELECT ({next} AND {u} > named.name) FROM named WHERE named.name IS NOT NULL) \
-         SELECT name FROM named WHERE name IS NOT NULL AND NOT ({}))",
-        is_utf8("name")
+         SELECT name FROM named WHERE name COLLATE {NOBODY} = '')"
     )));
     ranges
 }
@@ -257,13 +244,14 @@ fn where_nobody_is(table: &Table, column: &Column) -> Vec<Sql> {
 /// integer that is written so.
 pub(super) fn equals(column: &Column, text: &str) -> Sql {
     let as_text = || {
-        Sql::new("typeof(")
-            .push(&column.sql)
-            .push(") = 'text' AND ")
-            .push(&column.sql)
-            .push(" = ")
-            .bind_text(text)
-            .push(" COLLATE BINARY")
+        let same = Sql::new(&column.sql).push(" = ").bind_text(text).push(" COLLATE BINARY");
+        match column.affinity {
+            // No other type equals a text there, and a function would cost (see `is_text`).
+            Affinity::Text => same,
+            Affinity::Integer | Affinity::Numeric | Affinity::Blob => {
+                Sql::new("typeof(").push(&column.sql).push(") = 'text' AND ").append(&same)
+            }
+        }
     };
     let as_integer = |number: i64| {
         Sql::new("typeof(")
@@ -367,8 +355,17 @@ pub(super) fn list<'a>(
         .ok_or_else(|| trouble.of(ErrorKind::Unresolved, "a text to compare with holds a NUL character"))
 }
 
-/// Every character that `TenantId::observed` takes for white space, for SQLite's `trim`, which by itself knows only
-/// the plain space.
+/// Under this collation a text that names nobody equals the empty one, see [`compare_names`].
+pub(super) const NOBODY: &str = "retentiond_nobody";
+
+/// Finds texts that name nobody, by the rule that reads them: they equal the empty text. What is not UTF-8 reaches a
+/// collation with replacement characters in its place, and so names nobody either.
+pub(super) fn compare_names(left: &str, right: &str) -> std::cmp::Ordering {
+    let name = |text| if TenantId::is_name(text) { text } else { "" };
+    name(left).cmp(name(right))
+}
+
+/// Every character that `TenantId::observed` takes for white space, for ranges of an index.
 fn white_space() -> String {
     ('\u{1}'..='\u{3000}').filter(|character| character.is_whitespace()).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::sqlite::SqliteRow;
 
-use super::catalogue::Table;
+use super::catalogue::{RowKey, Table};
 use super::predicate::Owner;
 use super::session::Trouble;
 use crate::id::TenantId;
@@ -49,7 +49,7 @@ pub(super) fn after(table: &Table, key: &Key, trouble: Trouble<'_>) -> Result<Sq
 
 /// A condition: the key is one of these (made by [`keys_json`]).
 pub(super) fn one_of(table: &Table, keys: &str) -> Sql {
-    let parts: Vec<String> = (0..table.key.parts().len()).map(part).collect();
+    let parts: Vec<String> = (0..table.key.parts().len()).map(|place| part(table, place)).collect();
     Sql::new("(")
         .push(&table.key.list())
         .push(") IN (SELECT ")
@@ -59,8 +59,8 @@ pub(super) fn one_of(table: &Table, keys: &str) -> Sql {
         .push(") AS j)")
 }
 
-/// Keys as one bound value: an array of arrays. Integers and texts are themselves, a blob is its hexadecimal digits
-/// in an array of their own, so that no value can pass for one of another type.
+/// Keys as one bound value: rowids as an array, other keys as an array of arrays. Integers and texts are themselves, a
+/// blob is its hexadecimal digits in an array of their own, so that no value can pass for one of another type.
 pub(super) fn keys_json<'a>(
     table: &Table,
     keys: impl IntoIterator<Item = &'a Key>,
@@ -80,7 +80,13 @@ pub(super) fn keys_json<'a>(
                 Value::Bytes(bytes) => serde_json::json!([hex::encode(bytes)]),
             });
         }
-        all.push(serde_json::Value::Array(parts));
+        all.push(match (&table.key, parts.pop()) {
+            (RowKey::Rowid(_), Some(rowid)) => rowid,
+            (RowKey::Rowid(_) | RowKey::Columns(_), last) => {
+                parts.extend(last);
+                serde_json::Value::Array(parts)
+            }
+        });
     }
     Ok(serde_json::Value::Array(all).to_string())
 }
@@ -88,8 +94,13 @@ pub(super) fn keys_json<'a>(
 /// How the rows under listed keys stand: one row per key that is still there. The list leads, so that the cost is
 /// that of the list.
 pub(super) fn standing_sql(table: &Table, owner: &Owner<'_>, predicate: &Sql, keys: &str) -> Sql {
-    let same: Vec<String> =
-        table.key.parts().iter().enumerate().map(|(place, key)| format!("{key} = {}", part(place))).collect();
+    let same: Vec<String> = table
+        .key
+        .parts()
+        .iter()
+        .enumerate()
+        .map(|(place, key)| format!("{key} = {}", part(table, place)))
+        .collect();
     Sql::new("SELECT j.key, ")
         .append(&owner.name_or_null())
         .push(", CASE WHEN ")
@@ -210,11 +221,15 @@ pub(super) fn missing(listed: &[Listed], standing: &[Standing]) -> BTreeSet<usiz
 }
 
 /// A part of a key that travels in [`keys_json`].
-fn part(place: usize) -> String {
-    format!(
-        "CASE json_type(j.value, '$[{place}]') WHEN 'array' THEN unhex(json_extract(j.value, '$[{place}][0]')) \
-         ELSE json_extract(j.value, '$[{place}]') END"
-    )
+fn part(table: &Table, place: usize) -> String {
+    match table.key {
+        // No function, see `instants::is_text`.
+        RowKey::Rowid(_) => "j.value".to_owned(),
+        RowKey::Columns(_) => format!(
+            "CASE json_type(j.value, '$[{place}]') WHEN 'array' THEN unhex(json_extract(j.value, '$[{place}][0]')) \
+             ELSE json_extract(j.value, '$[{place}]') END"
+        ),
+    }
 }
 
 fn fits(table: &Table, key: &Key, trouble: Trouble<'_>) -> Result<(), StoreError> {

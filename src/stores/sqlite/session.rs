@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, ValueRef};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::instants;
+use super::{instants, predicate};
 use crate::id::StoreId;
 use crate::stores::sql::Sql;
 use crate::stores::{ErrorKind, Retry, StoreError, Value};
@@ -18,11 +18,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pages in a write-ahead log before SQLite copies them back by itself. The default of 1,000 made a run write ten
 /// times as much, since each batch dirties the same index pages again.
-const WAL_AUTOCHECKPOINT_PAGES: &str = "20000";
+const WAL_AUTOCHECKPOINT_PAGES: &str = "50000";
 
 /// Page cache of the connection that erases, in KiB (SQLite wants them negative). An index on random values is touched
 /// all over by each batch; with the default of 2 MiB its pages are written out and read again within one batch.
-const WRITER_CACHE: &str = "-32000";
+const WRITER_CACHE: &str = "-40000";
 
 /// Page cache of the connection that looks, in KiB: it reads windows once, and rows behind an index.
 const READER_CACHE: &str = "-8000";
@@ -95,6 +95,8 @@ fn guarded(path: &Path) -> SqliteConnectOptions {
         .pragma("cell_size_check", "ON")
         .pragma("mmap_size", "0")
         .collation(instants::COLLATION, instants::compare)
+        .collation(instants::PLAIN, instants::compare_plain)
+        .collation(predicate::NOBODY, predicate::compare_names)
         .disable_statement_logging()
 }
 

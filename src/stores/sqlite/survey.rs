@@ -101,18 +101,19 @@ fn take_in(
     trouble: Trouble<'_>,
 ) -> Result<bool, StoreError> {
     for row in answer {
-        let mut tally = Tally {
-            records: trouble.count(row, 1)?,
-            oldest: read_moment(query, row, 2, trouble)?,
-            newest: read_moment(query, row, 3, trouble)?,
-        };
-        for index in [4, 5] {
-            let text: Option<String> = if row.len() > 4 { trouble.get(row, index)? } else { None };
-            let Some(text) = text else { continue };
-            let Some(at) = moments.clocked.as_ref().and_then(|clocked| clocked.read_plain(&text)) else {
-                return Ok(false);
-            };
-            tally.add(&Tally { records: 0, oldest: Some(at), newest: Some(at) });
+        let mut tally = Tally { records: trouble.count(row, 1)?, ..Tally::default() };
+        if row.len() > 4 {
+            let plain = trouble.count(row, 4)?;
+            for index in [2, 3] {
+                let Some(text) = trouble.get::<Option<Vec<u8>>>(row, index)? else { continue };
+                let text = String::from_utf8(text).unwrap_or_default();
+                let at = moments.clocked.as_ref().and_then(|clocked| clocked.read_plain(&text));
+                let Some(at) = at.filter(|_| plain == tally.records) else { return Ok(false) };
+                tally.add(&Tally { records: 0, oldest: Some(at), newest: Some(at) });
+            }
+        } else {
+            tally.oldest = read_moment(query, row, 2, trouble)?;
+            tally.newest = read_moment(query, row, 3, trouble)?;
         }
         if tally.records == 0 {
             continue;
