@@ -272,6 +272,34 @@ pub trait Reader: Send + Sync {
         column: &str,
         locators: &[String],
     ) -> Result<BTreeMap<String, u64>, StoreError>;
+
+    /// What the store keeps by itself of records of this placement that are erased now, and until when: logs from which
+    /// it would restore, soft deletes, snapshots. Nothing where it is known to keep nothing.
+    async fn residual(
+        &self,
+        _placement: &Placement,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Residual>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Names of records of a `found_by` placement, whosever they are, in byte order after a name, at most so many; fewer
+    /// only at the end. For counting those that no row names. Stores whose records are found by no row answer with an
+    /// error, as this does.
+    async fn inventory(
+        &self,
+        placement: &Placement,
+        _after: &str,
+        _at_most: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        Err(StoreError {
+            kind: ErrorKind::Unresolved,
+            retry: Retry::Never,
+            operation: "list all names",
+            store: placement.store.clone(),
+            message: "no row names its records".to_owned(),
+        })
+    }
 }
 
 /// All that changes.

@@ -153,10 +153,7 @@ impl Look<'_> {
             None => RequestState::Enforcing,
             Some((policy, placement)) => match self.rotation_end(policy, placement, before, live) {
                 Some(until) => {
-                    residual = vec![Residual {
-                        what: format!("rotating backup `{}`", placement.name),
-                        until: Some(until),
-                    }];
+                    residual = vec![Residual { what: rotating(placement), until: Some(until) }];
                     if until <= self.now { RequestState::Completed } else { RequestState::Residual }
                 }
                 None if !self.surveyed.contains(&before.placement) || left.erase > 0 || is_owed => {
@@ -207,6 +204,11 @@ impl Look<'_> {
         let settled = settled.filter(|_| was_gone).unwrap_or_else(|| from(self.now));
         Some(last_erased.map_or(settled, |instant| settled.max(from(instant))))
     }
+}
+
+/// How a backup that rotates is called where something of it remains.
+pub(super) fn rotating(backup: &Placement) -> String {
+    format!("rotating backup `{}`", backup.name)
 }
 
 fn kinds_of(open: &OpenRequest) -> NewScopeKinds {

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pace::{WINDOW_KEYS_START, next_window, records_max};
+use super::settle;
 use super::shared::together;
 use super::step::Draft;
 use super::verify::{Verified, verified};
 use super::{Progress, Run};
 use crate::clock::Stopwatch;
 use crate::gather::{self, Trouble};
+use crate::id::PlacementId;
 use crate::ledger::{Intent, Permit};
 use crate::plan::decide::{named_by, rows_of};
-use crate::plan::{CountsByTenant, Refusal, Step};
+use crate::plan::{CountsByTenant, Refusal, Residual, Step, due};
 use crate::policy::{Method, Placement, Records, template};
 use crate::stores::{Batch, Budget, Found, Key, Listed, Position, Query, Retry, Store, StoreError, Value};
 
@@ -395,7 +397,36 @@ impl Run<'_> {
             let level = levels.and_then(|levels| levels.get(&draft.step.method).copied());
             draft.reach(level.unwrap_or(crate::policy::Level::Deleted).min(draft.step.method.level()));
         }
+        self.state_residual().await;
         Ok(())
+    }
+
+    /// States what is left of erased records where nobody can reach it: what the store keeps by itself, and the sets of
+    /// backups of the category that rotate.
+    async fn state_residual(&mut self) {
+        let now = self.world.clock.now();
+        let mut asked: BTreeMap<PlacementId, Result<Vec<Residual>, StoreError>> = BTreeMap::new();
+        for draft in self.drafts.iter_mut().filter(|draft| draft.total().erased > 0) {
+            let Some((policy, placement)) = self.world.policies.placement(&draft.step.placement) else {
+                continue;
+            };
+            if !asked.contains_key(&placement.name)
+                && let Some(store) = self.stores.get(&placement.store)
+            {
+                let answer = insist(|| store.residual(placement, now)).await;
+                asked.insert(placement.name.clone(), answer);
+            }
+            match asked.get(&placement.name) {
+                Some(Ok(residual)) => draft.residual.extend(residual.iter().cloned()),
+                Some(Err(error)) => draft.fail(error.to_string()),
+                None => {}
+            }
+            let rotating = policy.placements.iter().filter_map(|backup| Some((backup, backup.rotation?)));
+            draft.residual.extend(rotating.map(|(backup, rotation)| Residual {
+                what: settle::rotating(backup),
+                until: Some(due::due_at(now, rotation, policy.time_zone)),
+            }));
+        }
     }
 
     /// A store whose scrub is owed from an earlier run; it must be the one meant as well.

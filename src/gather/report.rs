@@ -21,6 +21,12 @@ use crate::stores::SeenTime;
 /// deadlines a quarter of the time allowed is used: a rule with two days would be at risk from its first minute.
 const RISK_LEAD_HOURS: i64 = 72;
 
+/// Names that are looked up at once: one question to each of two stores.
+const NAMES_AT_ONCE: usize = 500;
+
+/// Names that are looked up at most: a check answers while somebody waits for it.
+const NAMES_MAX: usize = 100_000;
+
 /// Something that keeps policies from being enforced, or might.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -77,6 +83,10 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
             {
                 problems.push(error(format!("{}.found_by", placement.name), trouble.to_string(), None));
             }
+            match unnamed(policy, placement, &readers).await {
+                Ok(problem) => problems.extend(problem),
+                Err(trouble) => problems.push(error(placement.name.to_string(), trouble.to_string(), None)),
+            }
             match reader.inspect(placement).await {
                 Ok(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
                     severity: if finding.fatal { "error" } else { "warning" },
@@ -91,6 +101,43 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
         }
     }
     Ok(problems)
+}
+
+/// Records below the prefix of a `found_by` placement that no row names: nothing will ever find them.
+async fn unnamed(
+    policy: &Policy,
+    placement: &Placement,
+    readers: &Readers,
+) -> Result<Option<Problem>, Trouble> {
+    let Some((rows, Some(column))) = rows_of(policy, placement) else { return Ok(None) };
+    let (Ok(own), Ok(naming)) = (readers.get(&placement.store), readers.get(&rows.store)) else {
+        return Ok(None);
+    };
+    let (mut after, mut looked_at, mut without) = (String::new(), 0, 0);
+    loop {
+        let names = own.inventory(placement, &after, NAMES_AT_ONCE).await?;
+        let Some(last) = names.last() else { break };
+        let named = naming.naming_rows(rows, column, &names).await?;
+        without += names.iter().filter(|name| !named.contains_key(*name)).count();
+        looked_at += names.len();
+        if looked_at >= NAMES_MAX || names.len() < NAMES_AT_ONCE {
+            break;
+        }
+        after.clone_from(last);
+    }
+    let of = if looked_at >= NAMES_MAX { format!(" of the first {looked_at}") } else { String::new() };
+    Ok((without > 0).then(|| Problem {
+        severity: "warning",
+        file: String::new(),
+        line: 0,
+        field: format!("{}.found_by", placement.name),
+        message: format!("{without} records{of} are named by no row of `{}`", rows.name),
+        help: Some(
+            "no rule will ever find them: give them a placement with a prefix, or erase them by hand once nobody \
+             needs them"
+                .to_owned(),
+        ),
+    }))
 }
 
 fn error(field: String, message: String, help: Option<String>) -> Problem {

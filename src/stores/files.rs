@@ -130,6 +130,16 @@ impl Reader for FilesReader {
     ) -> Result<BTreeMap<String, u64>, StoreError> {
         Err(self.names_nothing("count the rows that name a file"))
     }
+
+    async fn inventory(
+        &self,
+        placement: &Placement,
+        after: &str,
+        at_most: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let (placement, after) = (placement.clone(), after.to_owned());
+        self.blocking(move |root| look::inventory(root, &placement, &after, at_most)).await
+    }
 }
 
 impl FilesReader {

@@ -70,6 +70,23 @@ macro_rules! look_through_reader {
             ) -> Result<std::collections::BTreeMap<String, u64>, $crate::stores::StoreError> {
                 self.reader.naming_rows(placement, column, locators).await
             }
+
+            async fn residual(
+                &self,
+                placement: &$crate::policy::Placement,
+                now: chrono::DateTime<chrono::Utc>,
+            ) -> Result<Vec<$crate::plan::Residual>, $crate::stores::StoreError> {
+                self.reader.residual(placement, now).await
+            }
+
+            async fn inventory(
+                &self,
+                placement: &$crate::policy::Placement,
+                after: &str,
+                at_most: usize,
+            ) -> Result<Vec<String>, $crate::stores::StoreError> {
+                self.reader.inventory(placement, after, at_most).await
+            }
         }
     };
 }

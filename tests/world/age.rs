@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{TENANTS, World, placement, same_instant};
+use crate::harness::{TENANTS, World, instant, placement, same_instant};
 
 #[test]
 fn nothing_goes_a_second_before_six_months_and_all_that_is_due_goes_then() {
@@ -87,4 +87,22 @@ fn a_time_in_the_future_is_a_usage_error_wherever_only_the_past_counts() {
         assert_eq!(ran.json["error"]["code"], "usage", "{line}");
     }
     assert_eq!(world.hashes(), before);
+}
+
+#[test]
+fn a_backup_that_rotates_is_residual_until_its_day_also_after_an_age_rule() {
+    let world = World::center();
+    let more = "[[placements]]\nname = \"call-backup\"\nstore = \"objects\"\nrole = \"backup\"\nrotation = \"14 days\"\n";
+    world.edit(
+        "policies/call-data.toml",
+        "[[placements]]\nname = \"recordings\"",
+        &format!("{more}[[placements]]\nname = \"recordings\""),
+    );
+    let before = retentiond::clock::Clock::System.now();
+    let report = world.ok("enforce --at 2021-07-31T10:00:00+08:00");
+    let residual = &placement(&report, "call-records")["residual"];
+    assert_eq!(residual[0]["what"], "rotating backup `call-backup`", "{residual:#}");
+    let until = instant(residual[0]["until"].as_str().unwrap());
+    let days = (until - before).num_hours() / 24;
+    assert!((13..=15).contains(&days), "{until}");
 }

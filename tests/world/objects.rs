@@ -140,3 +140,22 @@ fn files_with_names_of_their_own_are_found_below_the_tenants_prefix_by_the_date_
         );
     }
 }
+
+#[test]
+fn a_check_counts_the_files_that_no_row_names() {
+    let world = World::center();
+    let orphans = |world: &World| {
+        let problems = world.ok("check --online")["problems"].clone();
+        let message = |problem: &serde_json::Value| problem["message"].as_str().map(ToOwned::to_owned);
+        let list = problems.as_array().unwrap();
+        list.iter().find(|problem| problem["field"] == "recordings.found_by").and_then(message)
+    };
+    assert_eq!(orphans(&world), None);
+    world.write("objects/rec/t-1/left.wav", "nobody's");
+    world.write("objects/rec/t-99/left.wav", "nobody's");
+    // Outside the placement's prefix: somebody else's concern.
+    world.write("objects/other/left.wav", "nobody's");
+    let message = orphans(&world).unwrap();
+    assert!(message.starts_with("2 records are named by no row of `call-records`"), "{message}");
+    assert!(world.path("objects/rec/t-1/left.wav").exists(), "a check erases nothing");
+}

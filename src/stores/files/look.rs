@@ -60,6 +60,30 @@ pub(super) fn population(root: &Root, placement: &Placement, at_most: u64) -> Re
     Ok(records)
 }
 
+/// Names of all files that rows may name, in order; one that is not UTF-8 is named by no row and shown as it can be.
+pub(super) fn inventory(
+    root: &Root,
+    placement: &Placement,
+    after: &str,
+    at_most: usize,
+) -> Result<Vec<String>, StoreError> {
+    let operation = "list all files";
+    let (template, constant) = match Layout::of(placement) {
+        Ok(Layout::Prefix { template, constant } | Layout::FoundBy { template, constant }) => {
+            (template, constant)
+        }
+        Err(why) => return Err(root.error(operation, ErrorKind::Schema, Retry::Never, why.to_owned())),
+    };
+    let mut walk = Walk::begin(root, operation, template, constant, Box::new(|_| true), after.as_bytes())?;
+    let mut names = Vec::new();
+    while names.len() < at_most
+        && let Some(walked) = walk.next()?
+    {
+        names.push(String::from_utf8_lossy(&walked.path).into_owned());
+    }
+    Ok(names)
+}
+
 /// The next batch.
 pub(super) fn find(
     root: &Root,
