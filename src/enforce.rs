@@ -3,6 +3,7 @@
 
 mod again;
 pub mod pace;
+mod pass;
 mod recover;
 mod report;
 mod settle;
@@ -293,15 +294,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs steps: the rows of each, with what they name.
+    /// Runs steps: the rows of each, with what they name, or several in one pass.
     async fn carry_out(&mut self, steps: &[Step]) -> Result<(), Trouble> {
-        for rows in steps.iter().filter(|step| step.found_by.is_none()) {
+        let rows = steps.iter().filter(|step| step.found_by.is_none());
+        for pass in pass::passes(&self.world.policies, rows) {
             if self.stop.is_some() {
                 return Ok(());
             }
-            let named: Vec<&Step> =
-                steps.iter().filter(|step| step.found_by.as_ref() == Some(&rows.step_id)).collect();
-            self.run_unit(rows, &named).await?;
+            match pass.as_slice() {
+                [alone] => {
+                    let named: Vec<&Step> =
+                        steps.iter().filter(|step| step.found_by.as_ref() == Some(&alone.step_id)).collect();
+                    self.run_unit(alone, &named).await?;
+                }
+                together => self.run_pass(together).await?,
+            }
         }
         Ok(())
     }

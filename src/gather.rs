@@ -277,6 +277,7 @@ pub(crate) fn query_of(
         placement: Arc::new(rows.clone()),
         time_zone: policy.time_zone,
         selection: selection.clone(),
+        also: Vec::new(),
         subjects,
         now,
         naming: column.map(ToOwned::to_owned),

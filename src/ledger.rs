@@ -132,16 +132,35 @@ pub trait Ledger: Send + Sync {
     /// The refused plan has been approved and cannot be approved again.
     async fn approve(&self, id: &PlanId, now: DateTime<Utc>) -> Result<(), LedgerError>;
 
-    /// Takes the process-wide permit first, then compares, then writes the intent. With [`Permit::Granted`] the
-    /// intent is durable; otherwise nothing is.
-    async fn begin_batch(&self, intent: &Intent, now: DateTime<Utc>) -> Result<Permit, LedgerError>;
-    /// The outcome of the batch is durable; its sealed keys are gone.
+    /// Takes the process-wide permit first, then compares, then writes the intents of a batch that serves one step or
+    /// several. With [`Permits::Granted`] all of them are durable; otherwise none is.
+    async fn begin_batches(&self, intents: &[Intent], now: DateTime<Utc>) -> Result<Permits, LedgerError>;
+    /// The outcomes of the batch are durable, one for each intent; its sealed keys are gone.
+    async fn finish_batches(
+        &self,
+        outcomes: &[(u64, CountsByTenant)],
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError>;
+    /// As [`Ledger::begin_batches`], for one step.
+    async fn begin_batch(&self, intent: &Intent, now: DateTime<Utc>) -> Result<Permit, LedgerError> {
+        Ok(match self.begin_batches(std::slice::from_ref(intent), now).await? {
+            Permits::Granted { numbers, lock } => {
+                let number = numbers.first().copied();
+                let number = number.ok_or_else(|| LedgerError::State("a batch has no number".to_owned()))?;
+                Permit::Granted(BatchGuard { number, lock })
+            }
+            Permits::Refused { why, .. } => why,
+        })
+    }
+    /// As [`Ledger::finish_batches`], for one step.
     async fn finish_batch(
         &self,
         number: u64,
         counts: &CountsByTenant,
         now: DateTime<Utc>,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<(), LedgerError> {
+        self.finish_batches(&[(number, counts.clone())], now).await
+    }
     /// Intents that no outcome followed. Call while holding the run's place.
     async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError>;
     /// The plan that a run made while it was under way is durable too.

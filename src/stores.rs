@@ -34,12 +34,22 @@ pub struct Query {
     pub time_zone: Tz,
     /// Which records.
     pub selection: Selection,
+    /// Selections of other steps that share the pass: a record of any of them belongs too. Tables only; [`Reader::find`],
+    /// [`Reader::absent`] and [`Store::erase`] ask for them. Two of them never select the same tenant.
+    pub also: Vec<Selection>,
     /// Every subject that the selection names, by fingerprint. One that is missing is an error, never "nobody".
     pub subjects: BTreeMap<Fingerprint, SubjectKey>,
     /// The real clock's now: an event time later than this plus a day is not usable.
     pub now: DateTime<Utc>,
     /// Only rows that name something in this column (not NULL, not empty): what a `found_by` placement counts.
     pub naming: Option<String>,
+}
+
+impl Query {
+    /// Every selection of the pass.
+    pub fn selections(&self) -> impl Iterator<Item = &Selection> {
+        std::iter::once(&self.selection).chain(&self.also)
+    }
 }
 
 /// A value of a key, exact to the byte.

@@ -772,6 +772,7 @@ async fn a_window_never_takes_more_than_it_was_found_with() {
         selection: plan.steps[0].selection.clone(),
         subjects: Default::default(),
         now: at(NOW),
+        also: Vec::new(),
         naming: None,
     };
     let budget = Budget { records_max: 100, window_keys: 100 };

@@ -130,6 +130,7 @@ fn query(placement: Placement, selection: Selection) -> Query {
         selection,
         subjects: BTreeMap::new(),
         now: now(),
+        also: Vec::new(),
         naming: None,
     }
 }

@@ -10,6 +10,7 @@ mod endings;
 mod holds;
 mod identity;
 mod objects;
+mod passes;
 mod plans;
 mod reports;
 mod requests;

@@ -26,8 +26,8 @@ const TRIES_MAX: u32 = 4;
 /// The first pause between tries; doubled each time.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether the unit goes on.
-enum Next {
+/// Whether a unit or a pass goes on.
+pub(super) enum Next {
     GoOn,
     Halt,
 }
@@ -37,7 +37,7 @@ pub(super) struct Line {
     pub(super) step: Step,
     pub(super) placement: Placement,
     pub(super) store: Arc<dyn Store>,
-    query: Query,
+    pub(super) query: Query,
     pub(super) column: Option<String>,
     pub(super) draft: usize,
 }
@@ -123,7 +123,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn line(&mut self, step: &Step) -> Result<Option<Line>, Trouble> {
+    /// Opens the store of a step and begins its draft. `None` where that cannot be, or the step moved.
+    pub(super) async fn line(&mut self, step: &Step) -> Result<Option<Line>, Trouble> {
         let Some((policy, placement)) = self.world.policies.placement(&step.placement) else {
             return Ok(None);
         };
@@ -288,32 +289,48 @@ impl Run<'_> {
         }
     }
 
-    /// Permit, erase, read back, outcome. `None` where the unit must halt.
-    async fn erase(&mut self, line: &Line, batch: &Batch) -> Result<Option<Verified>, Trouble> {
-        let intent = Intent {
+    /// What the ledger is told before a batch of a step begins.
+    pub(super) fn intent(&self, step: &Step, batch: &Batch) -> Result<Intent, Trouble> {
+        Ok(Intent {
             run_id: self.row.run_id.clone(),
-            step_id: line.step.step_id.clone(),
-            tenant: line.step.tenant.clone(),
-            generation: line.step.generation,
-            policy: (line.step.category.clone(), line.step.policy_digest.clone()),
+            step_id: step.step_id.clone(),
+            tenant: step.tenant.clone(),
+            generation: step.generation,
+            policy: (step.category.clone(), step.policy_digest.clone()),
             batch: serde_json::to_string(batch).map_err(|error| Trouble::Doubt(error.to_string()))?,
-            placement: line.step.placement.clone(),
-        };
-        let guard = match self.ledger.begin_batch(&intent, self.world.clock.now()).await? {
-            Permit::Granted(guard) => guard,
+            placement: step.placement.clone(),
+        })
+    }
+
+    /// Notes why a batch of a step may not begin. What moved is planned anew and others go on; a stop stops all.
+    pub(super) fn halted(&mut self, step: &Step, why: Permit) -> Next {
+        match why {
+            Permit::Granted(_) => Next::GoOn,
             Permit::Moved | Permit::PolicyMoved => {
-                self.moved.push(line.step.clone());
-                return Ok(None);
+                self.moved.push(step.clone());
+                Next::GoOn
             }
             Permit::Stopped(stop) => {
                 self.refusals.push(Refusal {
                     code: "stopped".to_owned(),
-                    category: line.step.category.clone(),
-                    store: line.step.store.clone(),
+                    category: step.category.clone(),
+                    store: step.store.clone(),
                     message: format!("the emergency stop was thrown: {}", stop.reason),
                     approve: None,
                 });
                 self.stop = Some(stop.reason);
+                Next::Halt
+            }
+        }
+    }
+
+    /// Permit, erase, read back, outcome. `None` where the unit must halt.
+    async fn erase(&mut self, line: &Line, batch: &Batch) -> Result<Option<Verified>, Trouble> {
+        let intent = self.intent(&line.step, batch)?;
+        let guard = match self.ledger.begin_batch(&intent, self.world.clock.now()).await? {
+            Permit::Granted(guard) => guard,
+            why @ (Permit::Moved | Permit::PolicyMoved | Permit::Stopped(_)) => {
+                self.halted(&line.step, why);
                 return Ok(None);
             }
         };

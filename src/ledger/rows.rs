@@ -267,6 +267,24 @@ pub enum Permit {
     Stopped(Stop),
 }
 
+/// Whether a batch that serves several steps may begin.
+pub enum Permits {
+    /// It may, for all of them; it counts as running until the lock is dropped.
+    Granted {
+        /// The intents' numbers, in the order in which they were given.
+        numbers: Vec<u64>,
+        /// As [`BatchGuard::lock`].
+        lock: Box<dyn std::any::Any + Send>,
+    },
+    /// It may not, since this one of its steps may not; never [`Permit::Granted`].
+    Refused {
+        /// The place of its intent in what was given.
+        index: usize,
+        /// Why.
+        why: Permit,
+    },
+}
+
 /// A batch that is running. While any guard of any process lives, [`super::Ledger::wait_for_batches`] waits.
 pub struct BatchGuard {
     /// The intent's number, for [`super::Ledger::finish_batch`].

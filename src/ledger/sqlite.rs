@@ -30,7 +30,7 @@ use self::write::During;
 use super::seal::Seal;
 use super::{
     EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
-    NewRequest, OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
+    NewRequest, OpenIntent, Permits, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
     TenantRow,
 };
 use crate::facts::LedgerFacts;
@@ -251,18 +251,17 @@ impl Ledger for SqliteLedger {
         runs::approve(self, id, now).await
     }
 
-    async fn begin_batch(&self, intent: &Intent, now: DateTime<Utc>) -> Result<Permit, LedgerError> {
+    async fn begin_batches(&self, intents: &[Intent], now: DateTime<Utc>) -> Result<Permits, LedgerError> {
         self.writer("begin a batch")?;
-        batches::begin(self, intent, now).await
+        batches::begin(self, intents, now).await
     }
 
-    async fn finish_batch(
+    async fn finish_batches(
         &self,
-        number: u64,
-        counts: &CountsByTenant,
+        outcomes: &[(u64, CountsByTenant)],
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        batches::finish(self, number, counts, now).await
+        batches::finish(self, outcomes, now).await
     }
 
     async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError> {

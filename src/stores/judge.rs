@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::event_time::order::parked_until;
 use super::{Query, SeenTime, event_time};
 use crate::id::TenantId;
-use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
+use crate::plan::{Interval, Scope, Selection, SubjectRef, TenantScope, Times};
 use crate::policy::EventTime;
 
 /// A query made ready for one record after the other.
@@ -31,7 +31,8 @@ pub(crate) struct Judged<'r> {
 impl<'q> Judge<'q> {
     /// Fails where a subject's value is missing: that never means "nobody".
     pub(crate) fn new(query: &'q Query) -> Result<Self, &'static str> {
-        if query.selection.subjects().any(|subject| !query.subjects.contains_key(&subject.fingerprint)) {
+        let mut named = query.selections().flat_map(Selection::subjects);
+        if named.any(|subject| !query.subjects.contains_key(&subject.fingerprint)) {
             return Err("the query names a subject without its value");
         }
         let usable = event_time::usable_span(&query.placement, query.time_zone, query.now);
@@ -46,30 +47,25 @@ impl<'q> Judge<'q> {
         }
     }
 
-    /// True where the record belongs to the selection.
+    /// True where the record belongs to a selection of the query.
     pub(crate) fn matches(&self, record: &Judged<'_>) -> bool {
-        let selection = &self.query.selection;
         let names_something = self
             .query
             .naming
             .as_ref()
             .is_none_or(|column| (record.text_in)(column).is_some_and(|name| !name.is_empty()));
-        self.tenant_matches(record.tenant)
-            && names_something
-            && selection.within.iter().all(|scope| self.is_inside(scope, record))
-            && !selection.except.iter().any(|scope| self.is_inside(scope, record))
+        names_something && self.query.selections().any(|selection| self.selects(selection, record))
     }
 
     /// True where records of this tenant can belong at all.
     pub(crate) fn tenant_matches(&self, tenant: Option<&TenantId>) -> bool {
-        match (&self.query.selection.tenants, tenant) {
-            (TenantScope::One(one), Some(tenant)) => one == tenant,
-            (TenantScope::AllExcept(others), Some(tenant)) => !others.contains(tenant),
-            (TenantScope::Nameless, None) => true,
-            (TenantScope::One(_) | TenantScope::AllExcept(_), None) | (TenantScope::Nameless, Some(_)) => {
-                false
-            }
-        }
+        self.query.selections().any(|selection| covers(&selection.tenants, tenant))
+    }
+
+    fn selects(&self, selection: &Selection, record: &Judged<'_>) -> bool {
+        covers(&selection.tenants, record.tenant)
+            && selection.within.iter().all(|scope| self.is_inside(scope, record))
+            && !selection.except.iter().any(|scope| self.is_inside(scope, record))
     }
 
     fn is_inside(&self, scope: &Scope, record: &Judged<'_>) -> bool {
@@ -119,5 +115,14 @@ impl<'q> Judge<'q> {
         // An empty value would be found in every record that names nobody.
         !wanted.is_empty()
             && source.columns.iter().any(|column| (record.text_in)(column).as_deref() == Some(&wanted))
+    }
+}
+
+fn covers(scope: &TenantScope, tenant: Option<&TenantId>) -> bool {
+    match (scope, tenant) {
+        (TenantScope::One(one), Some(tenant)) => one == tenant,
+        (TenantScope::AllExcept(others), Some(tenant)) => !others.contains(tenant),
+        (TenantScope::Nameless, None) => true,
+        (TenantScope::One(_) | TenantScope::AllExcept(_), None) | (TenantScope::Nameless, Some(_)) => false,
     }
 }

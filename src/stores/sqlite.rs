@@ -248,6 +248,7 @@ mod tests {
                 except: vec![],
             },
             placement: Arc::new(placement),
+            also: Vec::new(),
             time_zone: Tz::Asia__Singapore,
             subjects: BTreeMap::new(),
             now: "2026-01-15T04:00:00Z".parse().unwrap(),

@@ -12,7 +12,7 @@ use retentiond::id::{
 };
 use retentiond::ledger::{
     EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
-    NewRequest, OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
+    NewRequest, OpenIntent, Permits, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
     TenantRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, SubjectOrigin};
@@ -258,13 +258,12 @@ impl Ledger for FakeLedger {
     async fn approve(&self, _id: &PlanId, _now: DateTime<Utc>) -> Result<(), LedgerError> {
         absent()
     }
-    async fn begin_batch(&self, _intent: &Intent, _now: DateTime<Utc>) -> Result<Permit, LedgerError> {
+    async fn begin_batches(&self, _intents: &[Intent], _now: DateTime<Utc>) -> Result<Permits, LedgerError> {
         absent()
     }
-    async fn finish_batch(
+    async fn finish_batches(
         &self,
-        _number: u64,
-        _counts: &CountsByTenant,
+        _outcomes: &[(u64, CountsByTenant)],
         _now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         absent()

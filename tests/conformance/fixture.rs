@@ -383,6 +383,7 @@ pub(crate) fn query(placement: Placement, selection: Selection) -> Query {
             .map(|(kind, value)| (fingerprint(kind), SubjectKey::new(*kind, *value, fingerprint(kind))))
             .collect(),
         now: now(),
+        also: Vec::new(),
         naming: None,
     }
 }

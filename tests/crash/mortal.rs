@@ -15,7 +15,7 @@ use retentiond::id::{
 use retentiond::ledger::sqlite::SqliteLedger;
 use retentiond::ledger::{
     EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
-    NewRequest, OpenIntent, Permit, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
+    NewRequest, OpenIntent, Permits, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
     TenantRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
@@ -131,8 +131,8 @@ mortal! {
         fn end_run(run: &RunId, status: &str, now: DateTime<Utc>) -> ();
         fn store_refused(plan: &Plan, steps: &[StepId], now: DateTime<Utc>) -> ();
         fn approve(id: &PlanId, now: DateTime<Utc>) -> ();
-        fn begin_batch(intent: &Intent, now: DateTime<Utc>) -> Permit;
-        fn finish_batch(number: u64, counts: &CountsByTenant, now: DateTime<Utc>) -> ();
+        fn begin_batches(intents: &[Intent], now: DateTime<Utc>) -> Permits;
+        fn finish_batches(outcomes: &[(u64, CountsByTenant)], now: DateTime<Utc>) -> ();
         fn extend_run(run: &RunId, plan: &Plan, now: DateTime<Utc>) -> ();
         fn owe_scrub(placement: &PlacementId) -> ();
         fn scrub_paid(placement: &PlacementId) -> ();

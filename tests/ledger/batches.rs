@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use retentiond::id::{PlacementId, PlanId, RequestId, RunId, StepId, StoreId};
-use retentiond::ledger::{BatchGuard, ErasedScope, Intent, Ledger, Mark, NewScope, Permit, StepOutcome};
+use retentiond::ledger::{
+    BatchGuard, ErasedScope, Intent, Ledger, Mark, NewScope, Permit, Permits, StepOutcome,
+};
 use retentiond::plan::{Counts, CountsByTenant, Residual};
 use retentiond::policy::Level;
 
@@ -23,6 +25,7 @@ on_every_ledger! {
     a_batch_begins_when_nothing_has_moved,
     a_hold_waits_for_the_batch_that_runs,
     a_batch_after_the_hold_is_told_to_plan_again,
+    a_batch_of_several_steps_begins_for_all_of_them_or_for_none,
     a_hold_is_not_starved_by_batches_that_keep_coming,
     a_wait_that_was_cut_short_leaves_nothing_unwaited,
     a_step_over_all_tenants_moves_with_any_of_them,
@@ -85,6 +88,28 @@ async fn a_batch_after_the_hold_is_told_to_plan_again(one: &dyn Ledger, other: &
     let planned_anew = granted(one, &intent(&run, Some("t-1"), 1)).await;
     drop((guard, planned_anew));
     tokio::time::timeout(SOON, other.wait_for_batches()).await.expect("soon").expect("waited");
+}
+
+async fn a_batch_of_several_steps_begins_for_all_of_them_or_for_none(one: &dyn Ledger, other: &dyn Ledger) {
+    let run = begin_run(one, "run-1").await;
+    other.place_hold(&hold("t-10", vec![]), at(20)).await.expect("placed");
+    let both = [intent(&run, Some("t-1"), 0), intent(&run, Some("t-10"), 0)];
+    let answer = one.begin_batches(&both, at(21)).await.expect("an answer");
+    assert!(matches!(answer, Permits::Refused { index: 1, why: Permit::Moved }));
+    assert!(one.open_intents().await.expect("intents").is_empty(), "not even the first was written");
+    let both = [intent(&run, Some("t-1"), 0), intent(&run, Some("t-10"), 1)];
+    let Permits::Granted { numbers, lock } = one.begin_batches(&both, at(22)).await.expect("an answer")
+    else {
+        panic!("refused");
+    };
+    let mut wait = other.wait_for_batches();
+    assert!(tokio::time::timeout(A_WHILE, &mut wait).await.is_err(), "the batch still runs");
+    let outcomes: Vec<_> = numbers.iter().zip(["t-1", "t-10"]).map(|(n, t)| (*n, counts(t, 1))).collect();
+    assert_eq!(outcomes.len(), 2);
+    one.finish_batches(&outcomes, at(23)).await.expect("finished");
+    drop(lock);
+    tokio::time::timeout(SOON, wait).await.expect("soon").expect("waited");
+    assert!(one.open_intents().await.expect("intents").is_empty());
 }
 
 async fn a_hold_is_not_starved_by_batches_that_keep_coming(one: &dyn Ledger, other: &dyn Ledger) {

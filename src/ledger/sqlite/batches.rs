@@ -21,15 +21,15 @@ use super::write::{
     During, Writing, damaged, get, meta_number, micros, read_generation, signed, to_json, unsigned,
 };
 use crate::id::{PlacementId, RunId, StepId};
-use crate::ledger::{BatchGuard, Intent, LedgerError, OpenIntent, Permit};
+use crate::ledger::{Intent, LedgerError, OpenIntent, Permit, Permits};
 use crate::plan::CountsByTenant;
 
 /// Lets a batch begin, or says why not. Guarded by `a_hold_waits_for_the_batch_that_runs`.
 pub(super) async fn begin(
     ledger: &SqliteLedger,
-    intent: &Intent,
+    intents: &[Intent],
     now: DateTime<Utc>,
-) -> Result<Permit, LedgerError> {
+) -> Result<Permits, LedgerError> {
     loop {
         let mut read = ledger.read("begin a batch").await?;
         let epoch = meta_number(&mut read, "batch_epoch").await?;
@@ -40,29 +40,52 @@ pub(super) async fn begin(
             // Somebody began to wait in between and does not look at this lock.
             continue;
         }
-        if let Some(stop) = stopped(write.connection()).await? {
-            return Ok(Permit::Stopped(stop));
+        let mut numbers = Vec::new();
+        for (index, intent) in intents.iter().enumerate() {
+            if let Some(why) = objection(write.connection(), intent).await? {
+                // Nothing is committed, so none of them begins.
+                return Ok(Permits::Refused { index, why });
+            }
+            numbers.push(unsigned(record(ledger, &mut write, intent, now).await?, "number")?);
         }
-        if generation_of(write.connection(), intent).await? != intent.generation {
-            return Ok(Permit::Moved);
-        }
-        if !policy_stands(write.connection(), intent).await? {
-            return Ok(Permit::PolicyMoved);
-        }
-        let number = record(ledger, &mut write, intent, now).await?;
         write.commit().await?;
-        return Ok(Permit::Granted(BatchGuard { number: unsigned(number, "number")?, lock: Box::new(lock) }));
+        return Ok(Permits::Granted { numbers, lock: Box::new(lock) });
     }
 }
 
-/// Records what came of a batch; its sealed keys go.
+/// Why a batch of a step may not begin.
+async fn objection(
+    connection: &mut SqliteConnection,
+    intent: &Intent,
+) -> Result<Option<Permit>, LedgerError> {
+    if let Some(stop) = stopped(connection).await? {
+        return Ok(Some(Permit::Stopped(stop)));
+    }
+    if generation_of(connection, intent).await? != intent.generation {
+        return Ok(Some(Permit::Moved));
+    }
+    Ok((!policy_stands(connection, intent).await?).then_some(Permit::PolicyMoved))
+}
+
+/// Records what came of a batch, for each step that it served; its sealed keys go.
 pub(super) async fn finish(
     ledger: &SqliteLedger,
+    outcomes: &[(u64, CountsByTenant)],
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let mut write = ledger.write("finish a batch").await?;
+    for (number, counts) in outcomes {
+        finish_one(&mut write, *number, counts, now).await?;
+    }
+    write.commit().await
+}
+
+async fn finish_one(
+    write: &mut Writing<'_>,
     number: u64,
     counts: &CountsByTenant,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
-    let mut write = ledger.write("finish a batch").await?;
     let unknown = || LedgerError::Unknown { what: "batch", id: number.to_string() };
     let row = sqlx::query("SELECT run_id, ended_at FROM intent WHERE number = ?")
         .bind(signed(number)?)
@@ -80,8 +103,7 @@ pub(super) async fn finish(
         .execute(write.connection())
         .await
         .during("finish a batch")?;
-    close_if_settled(&mut write, get(&row, "run_id")?).await?;
-    write.commit().await
+    close_if_settled(write, get(&row, "run_id")?).await
 }
 
 /// Intents that no outcome followed and that can still be read.

@@ -9,12 +9,13 @@ use super::catalogue::{Affinity, Column, Table};
 use super::instants::{Clocked, is_text};
 use super::session::Trouble;
 use crate::id::TenantId;
-use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
+use crate::plan::{Interval, Scope, Selection, SubjectRef, TenantScope, Times};
 use crate::policy::{Placement, TenantSource};
 use crate::stores::sql::{Sql, canonical_integer, json_list, quoted, subject_text};
 use crate::stores::{ErrorKind, Query, StoreError, event_time};
 
-/// The rows that a query selects: of its tenants, inside every scope of `within`, inside none of `except`.
+/// The rows that a query selects: for one of its selections of its tenants, inside every scope of `within`, inside none
+/// of `except`.
 pub(super) fn predicate(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
     predicate_at(table, query, &Moments::new(table, query, trouble)?, trouble)
 }
@@ -26,19 +27,33 @@ pub(super) fn predicate_at(
     times: &Moments,
     trouble: Trouble<'_>,
 ) -> Result<Sql, StoreError> {
+    let one_of: Vec<Sql> = query
+        .selections()
+        .map(|selection| selected(table, query, selection, times, trouble))
+        .collect::<Result<_, _>>()?;
+    Ok(Sql::any(&one_of))
+}
+
+fn selected(
+    table: &Table,
+    query: &Query,
+    selection: &Selection,
+    times: &Moments,
+    trouble: Trouble<'_>,
+) -> Result<Sql, StoreError> {
     let mut conditions = Vec::new();
-    let tenants = tenants(table, query, trouble)?;
+    let tenants = tenants(table, query, &selection.tenants, trouble)?;
     if let Some(naming) = &query.naming {
         conditions.push(names_something(table.column(naming, trouble)?));
     }
-    for scope in &query.selection.within {
+    for scope in &selection.within {
         conditions.push(inside(table, query, times, scope, trouble)?);
     }
-    for scope in &query.selection.except {
+    for scope in &selection.except {
         conditions.push(inside(table, query, times, scope, trouble)?.not_true());
     }
     // SQLite tests in this order, so what is cheap and turns many away comes first.
-    match query.selection.tenants {
+    match selection.tenants {
         TenantScope::One(_) => conditions.insert(0, tenants),
         TenantScope::AllExcept(_) | TenantScope::Nameless => conditions.push(tenants),
     }
@@ -181,10 +196,15 @@ impl<'a> Owner<'a> {
     }
 }
 
-fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
+fn tenants(
+    table: &Table,
+    query: &Query,
+    scope: &TenantScope,
+    trouble: Trouble<'_>,
+) -> Result<Sql, StoreError> {
     let owner = Owner::of(table, &query.placement, trouble)?;
     let truth = |holds: bool| if holds { Sql::always() } else { Sql::never() };
-    Ok(match (&query.selection.tenants, &owner) {
+    Ok(match (scope, &owner) {
         (TenantScope::One(tenant), Owner::Column(column)) => equals(column, tenant.as_str()),
         (TenantScope::One(tenant), Owner::Constant(constant)) => truth(tenant == *constant),
         (TenantScope::AllExcept(excepted), Owner::Column(column)) => {
