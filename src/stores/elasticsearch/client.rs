@@ -1,7 +1,6 @@
 //! The REST calls that this store can make, and what their answers mean as errors. It owns the transport; there is no call
 //! that deletes an index or that carries a query to delete by: such a request cannot be written here.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -301,8 +300,10 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~,".contains(&byte) {
             path.push(char::from(byte));
         } else {
-            // Writing to a string cannot fail.
-            drop(write!(path, "%{byte:02X}"));
+            path.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                path.extend(char::from_digit(u32::from(digit), 16).map(|digit| digit.to_ascii_uppercase()));
+            }
         }
     }
     path

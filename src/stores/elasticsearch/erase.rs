@@ -243,9 +243,10 @@ impl Work<'_> {
                 zeroed
             }
         };
+        let count = doomed.len();
         let deletes: Vec<Value> =
             doomed.iter().map(|(target, version)| action("delete", &target.name, *version)).collect();
-        for ((target, _), written) in doomed.into_iter().zip(bulk(self.session, deletes, "delete").await?) {
+        for ((target, _), written) in doomed.into_iter().zip(bulk(self.session, deletes, count, "delete").await?) {
             match written {
                 Written::Done(_) => self.settle(target.place, Fate::Erased),
                 other => is_busy |= self.not_done(target, other, &mut open),
@@ -335,10 +336,9 @@ pub(super) fn action(verb: &str, name: &Name, version: Version) -> Value {
 pub(super) async fn bulk(
     session: &Session<'_>,
     lines: Vec<Value>,
+    asked: usize,
     verb: &str,
 ) -> Result<Vec<Written>, StoreError> {
-    let asked =
-        lines.iter().filter(|line| line.get(verb).is_some_and(|target| target["if_seq_no"].is_i64())).count();
     if asked == 0 {
         return Ok(Vec::new());
     }

@@ -79,7 +79,7 @@ impl Overwriting {
         for ((name, version, _), zeros) in writes.iter().zip(&zeroed) {
             lines.extend([action("index", name, *version), zeros.clone()]);
         }
-        let mut written = bulk(session, lines, "index").await?;
+        let mut written = bulk(session, lines, writes.len(), "index").await?;
         let asked: Vec<Value> = writes
             .iter()
             .map(|(name, _, _)| {
