@@ -557,7 +557,12 @@ impl Suite<'_> {
             };
             assert_eq!(seen.event_time, time, "{context}: {}", record.sentinel);
             let phone = ("phone".to_owned(), self.shape.phone(record.caller));
-            assert_eq!(seen.subjects.contains(&phone), self.shape.names_subjects(), "{context}: {}", record.sentinel);
+            assert_eq!(
+                seen.subjects.contains(&phone),
+                self.shape.names_subjects(),
+                "{context}: {}",
+                record.sentinel
+            );
         }
         let mut key = bench.typed_key(&records[0]).await;
         key.iter_mut().for_each(|part| part.push_str("000000"));

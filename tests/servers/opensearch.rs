@@ -154,8 +154,13 @@ pub(crate) async fn all(pattern: &str) -> Vec<(String, String, Option<String>, V
     all
 }
 
-/// Shared connections; no proxy of the environment stands between.
-fn http() -> reqwest::Client {
-    drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder().no_proxy().build().unwrap()
+/// One client for all, since making one takes long. It keeps no connection: those belong to the runtime of one test.
+pub(crate) fn http() -> reqwest::Client {
+    static HTTP: OnceLock<reqwest::Client> = OnceLock::new();
+    let make = || {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        builder.tls_certs_only([]).build().unwrap()
+    };
+    HTTP.get_or_init(make).clone()
 }

@@ -246,7 +246,9 @@ impl Work<'_> {
         let count = doomed.len();
         let deletes: Vec<Value> =
             doomed.iter().map(|(target, version)| action("delete", &target.name, *version)).collect();
-        for ((target, _), written) in doomed.into_iter().zip(bulk(self.session, deletes, count, "delete").await?) {
+        for ((target, _), written) in
+            doomed.into_iter().zip(bulk(self.session, deletes, count, "delete").await?)
+        {
             match written {
                 Written::Done(_) => self.settle(target.place, Fate::Erased),
                 other => is_busy |= self.not_done(target, other, &mut open),
