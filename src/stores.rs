@@ -1,6 +1,7 @@
 //! The two traits that a store implements, what they speak in, and the table of kinds.
 //! It owns the contract; it decides nothing: which records, why and how is said by a [`Query`] and a [`Method`].
 
+pub mod elasticsearch;
 pub mod event_time;
 pub mod files;
 mod judge;
@@ -384,10 +385,11 @@ pub struct Kind {
 }
 
 /// The table of kinds that this build can open, one line each.
-pub const KINDS: [Kind; 3] = [
+pub const KINDS: [Kind; 4] = [
     Kind { name: "memory", capability: memory::capability },
     Kind { name: "sqlite", capability: sqlite::capability },
     Kind { name: "files", capability: files::capability },
+    Kind { name: "elasticsearch", capability: elasticsearch::capability },
 ];
 
 /// Opens a store for looking only.
@@ -398,10 +400,11 @@ pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn R
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteReader::open(id, path).await?)),
         StoreConfig::Files { path } => Ok(Arc::new(files::FilesReader::open(id, path)?)),
-        other @ (StoreConfig::Mysql { .. }
-        | StoreConfig::Redis { .. }
-        | StoreConfig::S3 { .. }
-        | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
+        StoreConfig::Elasticsearch { url, user, password, ca_file } => {
+            let entrance = elasticsearch::Entrance::of(url, user, password, ca_file);
+            Ok(Arc::new(elasticsearch::ElasticsearchReader::open(id, entrance).await?))
+        }
+        other @ (StoreConfig::Mysql { .. } | StoreConfig::Redis { .. } | StoreConfig::S3 { .. }) => Err(not_in_this_build(id, other.kind())),
     }
 }
 
@@ -413,10 +416,11 @@ pub async fn open_store(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn St
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteStore::open(id, path).await?)),
         StoreConfig::Files { path } => Ok(Arc::new(files::FilesStore::open(id, path)?)),
-        other @ (StoreConfig::Mysql { .. }
-        | StoreConfig::Redis { .. }
-        | StoreConfig::S3 { .. }
-        | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
+        StoreConfig::Elasticsearch { url, user, password, ca_file } => {
+            let entrance = elasticsearch::Entrance::of(url, user, password, ca_file);
+            Ok(Arc::new(elasticsearch::ElasticsearchStore::open(id, entrance).await?))
+        }
+        other @ (StoreConfig::Mysql { .. } | StoreConfig::Redis { .. } | StoreConfig::S3 { .. }) => Err(not_in_this_build(id, other.kind())),
     }
 }
 
@@ -427,7 +431,7 @@ fn not_in_this_build(id: &StoreId, kind: &str) -> StoreError {
         operation: "open",
         store: id.clone(),
         message: format!(
-            "stores of kind `{kind}` cannot be opened by this version; `memory`, `sqlite` and `files` can"
+            "stores of kind `{kind}` cannot be opened by this version; `memory`, `sqlite`, `files` and `elasticsearch` can"
         ),
     }
 }

@@ -2,6 +2,7 @@
 //! It owns what all stores must have in common; what only one kind can do is tested beside it.
 
 mod cases;
+mod elasticsearch_bench;
 mod files;
 mod files_bench;
 mod fixture;
@@ -23,7 +24,16 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
         Shape::table(Time::None),
     ];
     let files = vec![Shape::prefix(Time::Key), Shape::prefix(Time::Modified)];
+    let indices = vec![
+        Shape::index(Time::Text),
+        Shape::index(Time::IsoText),
+        Shape::index(Time::IsoText).with_index(),
+        Shape::index(Time::Seconds),
+        Shape::index(Time::Milliseconds).with_index(),
+        Shape::index(Time::None),
+    ];
     match kind {
+        "elasticsearch" => indices,
         "memory" => [tables, files].concat(),
         "sqlite" => tables,
         "files" => files,
@@ -34,6 +44,7 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
 /// The stanza: an empty store of a kind, in a shape.
 async fn bench(kind: &str, shape: Shape) -> Box<dyn Bench> {
     match kind {
+        "elasticsearch" => Box::new(elasticsearch_bench::ElasticsearchBench::new(shape).await),
         "memory" => Box::new(memory_bench::MemoryBench::new(shape)),
         "sqlite" => Box::new(sqlite_bench::SqliteBench::new(shape).await),
         "files" => Box::new(files_bench::FilesBench::new(shape)),
@@ -64,6 +75,12 @@ async fn sqlite_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_keep_the_contract() {
     keeps_the_contract("files").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elasticsearch_keeps_the_contract() {
+    let _alone = crate::servers::opensearch::alone_with_the_marker().await;
+    keeps_the_contract("elasticsearch").await;
 }
 
 async fn keeps_the_contract(kind: &str) {

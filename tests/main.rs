@@ -14,6 +14,7 @@ mod bad_policies;
 mod cli;
 mod conformance;
 mod crash;
+mod elasticsearch_store;
 mod harness;
 mod ledger;
 mod properties;

@@ -192,7 +192,7 @@ impl View<'_> {
         let (key, kinds): (&str, &[&str]) = match records {
             Records::Table { .. } => ("table", &["sqlite", "mysql", "memory"]),
             Records::Prefix(_) => ("prefix", &["files", "s3", "memory"]),
-            Records::FoundBy { .. } => ("found_by", &["files", "s3", "memory"]),
+            Records::FoundBy { .. } => ("found_by", &["files", "s3", "elasticsearch", "memory"]),
             Records::Keys(_) => ("keys", &["redis", "memory"]),
             Records::Index(_) => ("index", &["elasticsearch", "memory"]),
         };

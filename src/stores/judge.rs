@@ -49,12 +49,18 @@ impl<'q> Judge<'q> {
 
     /// True where the record belongs to a selection of the query.
     pub(crate) fn matches(&self, record: &Judged<'_>) -> bool {
+        self.matches_naming(record, &|column, wanted| (record.text_in)(column).as_deref() == Some(wanted))
+    }
+
+    /// As [`Judge::matches`], for records that may hold several texts in one field: `names` says whether one of them is
+    /// the one given.
+    pub(crate) fn matches_naming(&self, record: &Judged<'_>, names: &dyn Fn(&str, &str) -> bool) -> bool {
         let names_something = self
             .query
             .naming
             .as_ref()
             .is_none_or(|column| (record.text_in)(column).is_some_and(|name| !name.is_empty()));
-        names_something && self.query.selections().any(|selection| self.selects(selection, record))
+        names_something && self.query.selections().any(|selection| self.selects(selection, record, names))
     }
 
     /// True where records of this tenant can belong at all.
@@ -62,16 +68,21 @@ impl<'q> Judge<'q> {
         self.query.selections().any(|selection| covers(&selection.tenants, tenant))
     }
 
-    fn selects(&self, selection: &Selection, record: &Judged<'_>) -> bool {
+    fn selects(
+        &self,
+        selection: &Selection,
+        record: &Judged<'_>,
+        names: &dyn Fn(&str, &str) -> bool,
+    ) -> bool {
         covers(&selection.tenants, record.tenant)
-            && selection.within.iter().all(|scope| self.is_inside(scope, record))
-            && !selection.except.iter().any(|scope| self.is_inside(scope, record))
+            && selection.within.iter().all(|scope| self.is_inside(scope, record, names))
+            && !selection.except.iter().any(|scope| self.is_inside(scope, record, names))
     }
 
-    fn is_inside(&self, scope: &Scope, record: &Judged<'_>) -> bool {
+    fn is_inside(&self, scope: &Scope, record: &Judged<'_>, names: &dyn Fn(&str, &str) -> bool) -> bool {
         let names_one = match &scope.subjects {
             None => true,
-            Some(subjects) => subjects.iter().any(|subject| self.names(subject, record)),
+            Some(subjects) => subjects.iter().any(|subject| self.names(subject, names)),
         };
         names_one
             && match (&scope.times, record.time) {
@@ -105,7 +116,7 @@ impl<'q> Judge<'q> {
         }
     }
 
-    fn names(&self, subject: &SubjectRef, record: &Judged<'_>) -> bool {
+    fn names(&self, subject: &SubjectRef, names: &dyn Fn(&str, &str) -> bool) -> bool {
         let (Some(source), Some(value)) =
             (self.query.placement.subjects.get(&subject.kind), self.query.subjects.get(&subject.fingerprint))
         else {
@@ -114,7 +125,7 @@ impl<'q> Judge<'q> {
         let wanted = source.format.write(value.expose());
         // An empty value would be found in every record that names nobody.
         !wanted.is_empty()
-            && source.columns.iter().any(|column| (record.text_in)(column).as_deref() == Some(&wanted))
+            && source.columns.iter().any(|column| names(column, &wanted))
     }
 }
 

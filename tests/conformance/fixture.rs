@@ -38,17 +38,29 @@ pub(crate) enum Time {
 pub(crate) struct Shape {
     pub(crate) time: Time,
     pub(crate) is_table: bool,
+    /// Documents of an index pattern.
+    pub(crate) is_index: bool,
     pub(crate) has_key: bool,
     pub(crate) has_index: bool,
 }
 
 impl Shape {
     pub(crate) fn table(time: Time) -> Self {
-        Self { time, is_table: true, has_key: true, has_index: false }
+        Self { time, is_table: true, is_index: false, has_key: true, has_index: false }
+    }
+
+    /// With an index on the time where it is stored the second way that a search cluster has for it.
+    pub(crate) fn index(time: Time) -> Self {
+        Self { is_table: false, is_index: true, ..Self::table(time) }
+    }
+
+    /// True where records name subjects.
+    pub(crate) fn names_subjects(&self) -> bool {
+        self.is_table || self.is_index
     }
 
     pub(crate) fn prefix(time: Time) -> Self {
-        Self { time, is_table: false, has_key: true, has_index: false }
+        Self { time, is_table: false, is_index: false, has_key: true, has_index: false }
     }
 
     pub(crate) fn without_key(self) -> Self {
@@ -62,6 +74,12 @@ impl Shape {
     /// Named like a keyword where there is no key, for good measure.
     pub(crate) fn table_name(&self) -> &'static str {
         if self.has_key { "call_record" } else { "order" }
+    }
+
+    /// The indices of this shape, in a cluster that all shapes share.
+    pub(crate) fn pattern(&self) -> String {
+        let way = if self.has_index { "second" } else { "first" };
+        format!("conformance-{}-{way}-*", format!("{:?}", self.time).to_lowercase())
     }
 
     fn phone_format(&self) -> SubjectFormat {
@@ -108,8 +126,12 @@ impl Shape {
             name: PlacementId::new("records"),
             store: StoreId::new("store"),
             role: Role::Primary,
-            records: Some(if self.is_table { table } else { Records::Prefix("ivr/{tenant}/".into()) }),
-            tenant: if self.is_table {
+            records: Some(match (self.is_table, self.is_index) {
+                (true, _) => table,
+                (false, true) => Records::Index(self.pattern()),
+                (false, false) => Records::Prefix("ivr/{tenant}/".into()),
+            }),
+            tenant: if self.names_subjects() {
                 TenantSource::Column("tenant_id".into())
             } else {
                 TenantSource::Template
@@ -123,7 +145,7 @@ impl Shape {
                 Time::Modified => Some(EventTime::Modified),
                 Time::None => None,
             },
-            subjects: if self.is_table {
+            subjects: if self.names_subjects() {
                 BTreeMap::from([
                     ("phone".into(), columns(&["caller", "callee"], self.phone_format())),
                     ("agent".into(), columns(&["group"], SubjectFormat::AsIs)),
@@ -289,9 +311,11 @@ pub(crate) fn records(shape: Shape) -> Vec<Record> {
 /// The record as a shape can hold it; `None` where it cannot.
 fn adapt(shape: Shape, mut record: Record) -> Option<Record> {
     if !shape.is_table {
+        record.recording = None;
+    }
+    if !shape.names_subjects() {
         record.names_phone = false;
         record.names_agent = false;
-        record.recording = None;
         // A directory has a name.
         record.tenant.filter(|tenant| !tenant.is_empty())?;
     }

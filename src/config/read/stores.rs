@@ -30,6 +30,7 @@ fn capability(store: &StoreConfig) -> Capability {
         // Memory and append-only files of Redis are not rebuilt by us; nor are the parts of an object store.
         StoreConfig::S3 { .. } => (false, true),
         StoreConfig::Redis { .. }
+        // Opened by this build: it says itself what it can do.
         | StoreConfig::Elasticsearch { .. }
         | StoreConfig::Sqlite { .. }
         | StoreConfig::Files { .. } => (false, false),
