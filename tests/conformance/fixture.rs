@@ -38,17 +38,28 @@ pub(crate) enum Time {
 pub(crate) struct Shape {
     pub(crate) time: Time,
     pub(crate) is_table: bool,
+    /// Keys of hashes, or of any type where there is no event time.
+    pub(crate) is_keys: bool,
     pub(crate) has_key: bool,
     pub(crate) has_index: bool,
 }
 
 impl Shape {
     pub(crate) fn table(time: Time) -> Self {
-        Self { time, is_table: true, has_key: true, has_index: false }
+        Self { time, is_table: true, is_keys: false, has_key: true, has_index: false }
     }
 
     pub(crate) fn prefix(time: Time) -> Self {
-        Self { time, is_table: false, has_key: true, has_index: false }
+        Self { time, is_table: false, is_keys: false, has_key: true, has_index: false }
+    }
+
+    pub(crate) fn keys(time: Time) -> Self {
+        Self { is_keys: true, ..Self::prefix(time) }
+    }
+
+    /// True where records name persons.
+    pub(crate) fn names_subjects(&self) -> bool {
+        self.is_table || self.is_keys
     }
 
     pub(crate) fn without_key(self) -> Self {
@@ -62,6 +73,15 @@ impl Shape {
     /// Named like a keyword where there is no key, for good measure.
     pub(crate) fn table_name(&self) -> &'static str {
         if self.has_key { "call_record" } else { "order" }
+    }
+
+    /// Where there is an event time, phones are in fields beside it; otherwise all is in the key.
+    pub(crate) fn key_template(&self) -> &'static str {
+        if self.time == Time::None {
+            "agent:{tenant}:{group}:{caller}:{callee}:{name}"
+        } else {
+            "agent:{tenant}:{group}:{name}"
+        }
     }
 
     fn phone_format(&self) -> SubjectFormat {
@@ -108,7 +128,11 @@ impl Shape {
             name: PlacementId::new("records"),
             store: StoreId::new("store"),
             role: Role::Primary,
-            records: Some(if self.is_table { table } else { Records::Prefix("ivr/{tenant}/".into()) }),
+            records: Some(match (self.is_table, self.is_keys) {
+                (true, _) => table,
+                (false, true) => Records::Keys(self.key_template().into()),
+                (false, false) => Records::Prefix("ivr/{tenant}/".into()),
+            }),
             tenant: if self.is_table {
                 TenantSource::Column("tenant_id".into())
             } else {
@@ -123,7 +147,7 @@ impl Shape {
                 Time::Modified => Some(EventTime::Modified),
                 Time::None => None,
             },
-            subjects: if self.is_table {
+            subjects: if self.names_subjects() {
                 BTreeMap::from([
                     ("phone".into(), columns(&["caller", "callee"], self.phone_format())),
                     ("agent".into(), columns(&["group"], SubjectFormat::AsIs)),
@@ -288,7 +312,11 @@ pub(crate) fn records(shape: Shape) -> Vec<Record> {
 
 /// The record as a shape can hold it; `None` where it cannot.
 fn adapt(shape: Shape, mut record: Record) -> Option<Record> {
-    if !shape.is_table {
+    if shape.is_keys {
+        record.recording = None;
+        // Between two separators stands a text.
+        record.tenant?;
+    } else if !shape.is_table {
         record.names_phone = false;
         record.names_agent = false;
         record.recording = None;

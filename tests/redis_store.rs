@@ -1,0 +1,1 @@
+//! What only the Redis store can do.
