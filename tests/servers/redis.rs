@@ -30,10 +30,12 @@ fn launch(name: &str, more: &[&str]) -> Server {
 
 fn answers(server: &Server) -> bool {
     let client = redis::Client::open(format!("redis://{}", server.address())).unwrap();
-    client
-        .get_connection()
-        .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection))
-        .is_ok()
+    let ping = |mut connection| redis::cmd("PING").query::<String>(&mut connection);
+    match client.get_connection().and_then(ping) {
+        Ok(_) => true,
+        // It is there, and asks for a password.
+        Err(error) => error.code() == Some("NOAUTH"),
+    }
 }
 
 /// The server that all tests share.

@@ -84,7 +84,8 @@ async fn facts(session: &mut Session<'_>, findings: &mut Vec<Finding>) -> Result
         return Ok(());
     }
     if fact("role") == Some("slave") {
-        let message = "the server is a replica: `enforce` refuses it, for what is erased there comes back";
+        let message =
+            "the server is a replica, which is refused: it lags, and what is erased there comes back";
         findings.push(finding(false, "store", message, "name the primary, or its sentinels"));
     }
     if fact("maxmemory_policy").is_some_and(|policy| policy.starts_with("allkeys")) {
@@ -133,13 +134,13 @@ async fn privileges(
     layout: &Layout,
     findings: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
-    let Reply::BulkString(user) = session.ask(0, &[cmd(&["ACL", "WHOAMI"])]).await?.pop().unwrap_or_default()
-    else {
-        return Ok(());
-    };
-    let user = String::from_utf8_lossy(&user).into_owned();
     // A key like those of the placement: every `*` of the pattern is a possible segment.
     let key: Vec<u8> = layout.pattern(None).into_iter().filter(|byte| *byte != b'\\').collect();
+    let Reply::BulkString(user) = session.ask(0, &[cmd(&["ACL", "WHOAMI"])]).await?.pop().unwrap_or_default()
+    else {
+        return probe(session, &key, findings).await;
+    };
+    let user = String::from_utf8_lossy(&user).into_owned();
     let dry = |words: &[&str]| {
         let mut command = cmd(&["ACL", "DRYRUN", &user]);
         for word in words {

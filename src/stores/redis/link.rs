@@ -13,6 +13,9 @@ use super::trouble::{Wrong, error, of_answer, of_connection};
 use crate::id::StoreId;
 use crate::stores::{ErrorKind, Retry, StoreError};
 
+/// Why a replica is refused.
+const REPLICA: &str = "the server is a replica: it lags behind, and what is erased there comes back";
+
 /// What the connections are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -39,10 +42,12 @@ struct Connected {
     all: Vec<Served>,
 }
 
-/// A primary that we are connected to.
+/// A server that we are connected to.
 #[derive(Debug, Clone)]
 struct Served {
     primary: Primary,
+    /// False for a single server that is a replica, which is only looked at.
+    is_primary: bool,
     connection: MultiplexedConnection,
 }
 
@@ -91,10 +96,9 @@ impl Link {
         let mut connection = self.dial(operation, node).await?;
         let is_primary = self.is_primary(operation, &mut connection).await?;
         if self.duty == Duty::Erase && !is_primary {
-            let message = "the server is a replica: what is erased there comes back";
-            return Err(error(&self.store, operation, ErrorKind::Identity, Retry::Never, message));
+            return Err(error(&self.store, operation, ErrorKind::Identity, Retry::Never, REPLICA));
         }
-        Ok(Served { primary: Primary::of_everything(node.shown()), connection })
+        Ok(Served { primary: Primary::of_everything(node.shown()), is_primary, connection })
     }
 
     async fn dial(&self, operation: &'static str, node: &Node) -> Result<MultiplexedConnection, StoreError> {
@@ -249,7 +253,7 @@ impl Link {
                 Some(own) if own.id == primary.id && own.slots == primary.slots => {}
                 _ => return Err(self.moving(operation)),
             }
-            served.push(Served { primary, connection });
+            served.push(Served { primary, is_primary: true, connection });
         }
         let covered: usize = served.iter().map(|served| served.primary.slots_served()).sum();
         if covered != usize::from(SLOTS) {
@@ -289,6 +293,14 @@ impl Session<'_> {
 
     fn served(&self, primary: usize) -> Option<&Served> {
         self.served.as_ref()?.all.get(primary)
+    }
+
+    /// Fails on a replica: that nothing is found there says nothing about the store.
+    pub(super) fn require_primary(&self) -> Result<(), StoreError> {
+        match self.served(0) {
+            Some(served) if !served.is_primary => Err(self.error(ErrorKind::Identity, Retry::Never, REPLICA)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Which primary serves a key.

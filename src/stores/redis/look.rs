@@ -26,6 +26,7 @@ const RESTARTS_MAX: usize = 3;
 /// Who the store says it is.
 pub(super) async fn identity(link: &Link) -> Result<Identity, StoreError> {
     let mut session = link.session("prove who it is").await?;
+    session.require_primary()?;
     let primary = session.owner(MARKER);
     let reply = session.ask_one(primary, cmd_on("HMGET", MARKER, &["ledger_id", "store"])).await?;
     let values = match reply {

@@ -99,12 +99,7 @@ mod tests {
     fn keys_fall_into_the_slots_that_servers_put_them_in() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         // As `CLUSTER KEYSLOT` of a server says.
-        for (key, slot) in [
-            ("foo", 12_182),
-            ("agent:{foo}:7", 12_182),
-            ("{foo}{bar}", 12_182),
-            ("", 0),
-        ] {
+        for (key, slot) in [("foo", 12_182), ("agent:{foo}:7", 12_182), ("{foo}{bar}", 12_182), ("", 0)] {
             assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
         }
         assert_eq!(slot_of(b"t:{a}:x"), slot_of(b"t:{a}b:y{"), "one tag, one slot");
