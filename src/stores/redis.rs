@@ -15,6 +15,7 @@ mod scan;
 mod select;
 mod topology;
 mod trouble;
+mod wire;
 
 use std::collections::BTreeMap;
 

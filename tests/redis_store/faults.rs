@@ -276,6 +276,29 @@ async fn a_sentinel_says_where_the_primary_is() {
         let records = store.survey(&all_of(TEMPLATE, "t-1")).await.unwrap().total().records;
         assert_eq!(records, 3, "{sentinels:?}");
     }
+    send(&mut connect(&url), &["ACL", "SETUSER", "retention", "on", ">right-horse", "~*", "+@all"]);
+    send(&mut connect(&url), &["CONFIG", "SET", "requirepass", "right-horse"]);
+    for (user, password, is_let_in) in [
+        (None, Some("right-horse"), true),
+        (Some("retention"), Some("right-horse"), true),
+        (Some("retention"), Some("wrong-horse"), false),
+        (None, None, false),
+    ] {
+        let login = StoreConfig::Redis {
+            url: None,
+            nodes: vec![],
+            sentinel: vec![one.address()],
+            user: user.map(ToOwned::to_owned),
+            password: password.map(Into::into),
+        };
+        match RedisStore::open(&id(), &login).await {
+            Ok(_) => assert!(is_let_in, "{user:?} {password:?}"),
+            Err(error) => {
+                assert_eq!((error.kind, is_let_in), (ErrorKind::Refused, false), "{error}");
+                assert!(!error.to_string().contains("horse") && !format!("{login:?}").contains("horse"));
+            }
+        }
+    }
     let open = |sentinels: Vec<String>| async move { RedisReader::open(&id(), &of(&sentinels)).await };
     let error = fails(open(vec![two.address()]).await, ErrorKind::Schema, Retry::Never);
     assert!(error.message.contains("several"), "{error}");

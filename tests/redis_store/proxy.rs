@@ -77,8 +77,7 @@ fn pass(
     muted: &AtomicBool,
 ) {
     let mut buffer = [0; 1 << 16];
-    loop {
-        let Ok(length @ 1..) = client.read(&mut buffer) else { break };
+    while let Ok(length @ 1..) = client.read(&mut buffer) {
         let bytes = &buffer[..length];
         let mut rule = rule.lock().unwrap();
         let is_met = match rule.as_ref() {

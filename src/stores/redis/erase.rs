@@ -4,12 +4,13 @@
 use ::redis::{Cmd, Value as Reply};
 
 use super::MARKER;
-use super::link::{Link, Session, cmd, cmd_of, cmd_on};
+use super::link::{Link, Session};
 use super::look::{CHUNK, list_of, require_marker, selector};
 use super::overwrite::{Overwrite, prepare};
 use super::select::{Depth, Fields, Selector, bytes_of};
 use super::topology::slot_of;
 use super::trouble::{Wrong, of_answer};
+use super::wire::{cmd, cmd_of, cmd_on};
 use crate::id::StoreId;
 use crate::plan::Counts;
 use crate::policy::Method;
@@ -180,10 +181,11 @@ impl<'w> Work<'w> {
         for group in groups {
             let command = cmd_of("UNLINK", group.iter().map(|index| self.key(*index)));
             let mut replies = session.ask(primary, &[command]).await?;
-            let gone = match answered(session, replies.pop().unwrap_or_default())? {
-                Reply::Int(gone) => usize::try_from(gone).unwrap_or(0),
-                _ => 0,
+            let Reply::Int(gone) = answered(session, replies.pop().unwrap_or_default())? else {
+                let message = "the server did not say how many keys it deleted";
+                return Err(session.error(ErrorKind::Unreachable, Retry::Later, message).into());
             };
+            let gone = usize::try_from(gone).unwrap_or(0);
             // Which of them were there nobody can tell, and nobody asks: only the numbers are kept.
             for (place, index) in group.iter().enumerate() {
                 self.settle(*index, if place < gone { Fate::Erased } else { Fate::AlreadyAbsent });
@@ -352,10 +354,10 @@ impl<'w> Work<'w> {
 
 /// An answer, or what its error means.
 pub(super) fn answered(session: &Session<'_>, reply: Reply) -> Result<Reply, Wrong> {
-    match reply {
-        Reply::ServerError(answer) => Err(of_answer(&session.link.store, session.operation, &answer)),
-        reply => Ok(reply),
+    if let Reply::ServerError(answer) = &reply {
+        return Err(of_answer(&session.link.store, session.operation, answer));
     }
+    Ok(reply)
 }
 
 /// Sends `MULTI … EXEC` in one write; `None` where a watched key changed. An error of any command in it is an error of
@@ -370,18 +372,17 @@ async fn transacted(
     for reply in replies {
         answered(session, reply)?;
     }
-    match answered(session, executed)? {
-        Reply::Nil => Ok(None),
-        Reply::Array(replies) => {
-            let mut checked = Vec::with_capacity(replies.len());
-            for reply in replies {
-                checked.push(answered(session, reply)?);
-            }
-            Ok(Some(checked))
-        }
-        _ => {
-            let message = "the server gave no answer to a transaction";
-            Err(session.error(ErrorKind::Unreachable, Retry::Later, message).into())
-        }
+    let executed = answered(session, executed)?;
+    if executed == Reply::Nil {
+        return Ok(None);
     }
+    let Reply::Array(replies) = executed else {
+        let message = "the server gave no answer to a transaction";
+        return Err(session.error(ErrorKind::Unreachable, Retry::Later, message).into());
+    };
+    let mut checked = Vec::with_capacity(replies.len());
+    for reply in replies {
+        checked.push(answered(session, reply)?);
+    }
+    Ok(Some(checked))
 }

@@ -5,8 +5,9 @@ use ::redis::{Cmd, Value as Reply};
 
 use super::MARKER;
 use super::layout::Layout;
-use super::link::{Link, Session, cmd, cmd_on, text};
+use super::link::{Link, Session};
 use super::scan::Pass;
+use super::wire::{cmd, cmd_on, text};
 use crate::policy::{EventTime, Placement};
 use crate::stores::{Finding, StoreError};
 
@@ -17,12 +18,13 @@ const SAMPLE: usize = 2_000;
 const SAMPLE_STEPS: usize = 20;
 
 /// What enforcing needs, as `ACL DRYRUN` is asked.
-const NEEDED: [&[&str]; 8] = [
+const NEEDED: [&[&str]; 9] = [
     &["SCAN", "0"],
     &["EXISTS", KEY],
     &["TYPE", KEY],
     &["HMGET", KEY, "field"],
     &["WATCH", KEY],
+    &["UNWATCH"],
     &["MULTI"],
     &["EXEC"],
     &["UNLINK", KEY],
@@ -69,10 +71,7 @@ async fn facts(session: &mut Session<'_>, findings: &mut Vec<Finding>) -> Result
     let replies = session.ask(0, &commands).await?;
     let mut lines = String::new();
     for reply in &replies {
-        match reply {
-            Reply::VerbatimString { text, .. } => lines.push_str(text),
-            reply => lines.push_str(text(reply).unwrap_or_default()),
-        }
+        lines.push_str(text(reply).unwrap_or_default());
     }
     let fact = |name: &str| {
         let line = lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -169,7 +168,12 @@ async fn privileges(
     let missing = named(false, 0, &NEEDED);
     if !missing.is_empty() {
         let message = format!("the user may not run {} on these keys", missing.join(", "));
-        findings.push(finding(true, "store", &message, "grant it `+@read +unlink +watch +multi +exec`"));
+        findings.push(finding(
+            true,
+            "store",
+            &message,
+            "grant it `+@read +unlink +@transaction`, and `+hsetnx` for the marker",
+        ));
     }
     let excess = named(true, NEEDED.len(), &DANGEROUS);
     if !excess.is_empty() {
@@ -199,7 +203,7 @@ async fn probe(session: &mut Session<'_>, key: &[u8], findings: &mut Vec<Finding
     }
     if !missing.is_empty() {
         let message = format!("the user may not run {} on these keys", missing.join(", "));
-        let help = "grant it `+@read +unlink +watch +multi +exec` on the keys of the placement and `retentiond:marker`";
+        let help = "grant it `+@read +unlink +@transaction +hsetnx` on the keys of the placement and `retentiond:marker`";
         findings.push(finding(true, "store", &message, help));
     }
     Ok(())

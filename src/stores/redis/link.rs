@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::place::{Node, Place, Sentinel};
 use super::topology::{Primary, SLOTS, own_line, primaries_of, slot_of};
 use super::trouble::{Wrong, error, of_answer, of_connection};
+use super::wire::{cmd, fact, parts, text};
 use crate::id::StoreId;
 use crate::stores::{ErrorKind, Retry, StoreError};
 
@@ -111,31 +112,41 @@ impl Link {
         operation: &'static str,
         connection: &mut MultiplexedConnection,
     ) -> Result<bool, StoreError> {
-        let broken = |failed: RedisError| of_connection(&self.store, operation, &failed);
-        let mut replies =
-            ask(connection, &[cmd(&["HELLO"]), cmd(&["ROLE"])]).await.map_err(broken)?.into_iter();
-        let (hello, role) = (replies.next(), replies.next());
-        let role = match (hello, role) {
-            (Some(Reply::Array(pairs)), _) => {
-                let at = pairs.iter().position(|word| text(word) == Some("role"));
-                at.and_then(|at| pairs.get(at + 1)).and_then(text).map(ToOwned::to_owned)
+        let hello = parts(self.ask_first(operation, connection, cmd(&["HELLO"])).await.unwrap_or_default());
+        let role = match fact(&hello, "role") {
+            Some(role) => role.to_owned(),
+            None => {
+                let facts = parts(self.ask_first(operation, connection, cmd(&["ROLE"])).await?);
+                facts.first().and_then(text).unwrap_or_default().to_owned()
             }
-            (_, Some(Reply::Array(facts))) => facts.first().and_then(text).map(ToOwned::to_owned),
-            (_, Some(Reply::ServerError(answer))) => {
-                return match of_answer(&self.store, operation, &answer) {
-                    Wrong::Store(error) => Err(error),
-                    Wrong::Moved => Err(self.moving(operation)),
-                };
-            }
-            _ => None,
         };
-        match role.as_deref() {
-            Some("master") => Ok(true),
-            Some("replica" | "slave") => Ok(false),
+        match role.as_str() {
+            "master" => Ok(true),
+            "replica" | "slave" => Ok(false),
             _ => {
                 let message = "the server does not say whether it is a primary";
                 Err(error(&self.store, operation, ErrorKind::Unreachable, Retry::Later, message))
             }
+        }
+    }
+
+    /// Asks over a connection that is not in use yet.
+    async fn ask_first(
+        &self,
+        operation: &'static str,
+        connection: &mut MultiplexedConnection,
+        question: Cmd,
+    ) -> Result<Reply, StoreError> {
+        let mut replies = ask(connection, &[question])
+            .await
+            .map_err(|failed| of_connection(&self.store, operation, &failed))?;
+        match replies.pop() {
+            Some(Reply::ServerError(answer)) => match of_answer(&self.store, operation, &answer) {
+                Wrong::Store(error) => Err(error),
+                Wrong::Moved => Err(self.moving(operation)),
+            },
+            Some(reply) => Ok(reply),
+            None => Err(self.moving(operation)),
         }
     }
 
@@ -155,19 +166,15 @@ impl Link {
                 }
             };
             let question = cmd(&["SENTINEL", "MASTERS"]);
-            let masters = match ask(&mut connection, &[question]).await {
-                Ok(mut replies) => replies.pop(),
-                Err(failed) => {
-                    last = Some(of_connection(&self.store, operation, &failed));
+            let masters = match self.ask_first(operation, &mut connection, question).await {
+                Ok(masters) => masters,
+                Err(error) => {
+                    last = Some(error);
                     continue;
                 }
             };
-            let Some(Reply::Array(masters)) = masters else {
-                let message = "what is named as sentinel is none, or refuses to answer";
-                last = Some(error(&self.store, operation, ErrorKind::Refused, Retry::Never, message));
-                continue;
-            };
-            let known: Vec<(&str, &str, u16)> = masters.iter().filter_map(master_of).collect();
+            let known: Vec<(String, String, u16)> =
+                parts(masters).into_iter().filter_map(master_of).collect();
             match (name.as_deref(), known.as_slice()) {
                 (None, [(_, host, port)]) => return Ok(sentinel.primary_at(host, *port)),
                 (None, [_, _, ..]) => {
@@ -175,7 +182,7 @@ impl Link {
                     return Err(error(&self.store, operation, ErrorKind::Schema, Retry::Never, message));
                 }
                 (Some(name), known) => {
-                    if let Some((_, host, port)) = known.iter().find(|(own, _, _)| *own == name) {
+                    if let Some((_, host, port)) = known.iter().find(|(own, _, _)| own == name) {
                         return Ok(sentinel.primary_at(host, *port));
                     }
                 }
@@ -222,18 +229,8 @@ impl Link {
         operation: &'static str,
         connection: &mut MultiplexedConnection,
     ) -> Result<String, StoreError> {
-        let mut replies = ask(connection, &[cmd(&["CLUSTER", "NODES"])])
-            .await
-            .map_err(|failed| of_connection(&self.store, operation, &failed))?;
-        match replies.pop() {
-            Some(Reply::BulkString(lines)) => Ok(String::from_utf8_lossy(&lines).into_owned()),
-            Some(Reply::VerbatimString { text, .. }) => Ok(text),
-            Some(Reply::ServerError(answer)) => match of_answer(&self.store, operation, &answer) {
-                Wrong::Store(error) => Err(error),
-                Wrong::Moved => Err(self.moving(operation)),
-            },
-            _ => Err(self.moving(operation)),
-        }
+        let reply = self.ask_first(operation, connection, cmd(&["CLUSTER", "NODES"])).await?;
+        text(&reply).map(ToOwned::to_owned).ok_or_else(|| self.moving(operation))
     }
 
     /// Connects to every primary, and lets each say for itself which slots it serves. Primaries without slots are
@@ -374,15 +371,11 @@ impl Session<'_> {
         }
         for primary in 0..self.primaries() {
             let reply = self.ask_one(primary, cmd(&["CLUSTER", "NODES"])).await?;
-            let lines = match &reply {
-                Reply::BulkString(lines) => String::from_utf8_lossy(lines).into_owned(),
-                Reply::VerbatimString { text, .. } => text.clone(),
-                _ => String::new(),
-            };
+            let lines = text(&reply).unwrap_or_default();
             let known = self.served(primary).map(|served| &served.primary);
             let is_settled = known.is_some_and(|known| {
-                own_line(&lines, &known.host).is_some_and(|own| own.is_settled && own.slots == known.slots)
-                    && primaries_of(&lines, &known.host).len() == self.primaries()
+                own_line(lines, &known.host).is_some_and(|own| own.is_settled && own.slots == known.slots)
+                    && primaries_of(lines, &known.host).len() == self.primaries()
             });
             if !is_settled {
                 *self.served = None;
@@ -406,48 +399,8 @@ async fn ask(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> Result
     connection.send_packed_commands(&pipeline, 0, commands.len()).await
 }
 
-/// A command of plain words.
-pub(super) fn cmd(words: &[&str]) -> Cmd {
-    let mut command = Cmd::new();
-    for word in words {
-        command.arg(*word);
-    }
-    command
-}
-
-/// A command and its key, with more words behind it.
-pub(super) fn cmd_on(name: &str, key: &[u8], more: &[&str]) -> Cmd {
-    let mut command = Cmd::new();
-    command.arg(name).arg(key);
-    for word in more {
-        command.arg(*word);
-    }
-    command
-}
-
-/// A command and all of its keys, or other words that are bytes.
-pub(super) fn cmd_of<'k>(name: &str, keys: impl Iterator<Item = &'k [u8]>) -> Cmd {
-    let mut command = cmd(&[name]);
-    for key in keys {
-        command.arg(key);
-    }
-    command
-}
-
-/// The text of an answer.
-pub(super) fn text(reply: &Reply) -> Option<&str> {
-    match reply {
-        Reply::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Reply::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn master_of(facts: &Reply) -> Option<(&str, &str, u16)> {
-    let Reply::Array(facts) = facts else { return None };
-    let fact = |name: &str| {
-        let at = facts.iter().position(|word| text(word) == Some(name))?;
-        text(facts.get(at + 1)?)
-    };
-    Some((fact("name")?, fact("ip")?, fact("port")?.parse().ok()?))
+fn master_of(facts: Reply) -> Option<(String, String, u16)> {
+    let facts = parts(facts);
+    let fact = |name| fact(&facts, name);
+    Some((fact("name")?.to_owned(), fact("ip")?.to_owned(), fact("port")?.parse().ok()?))
 }

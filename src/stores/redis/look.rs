@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use ::redis::{Cmd, Value as Reply};
 
 use super::layout::Layout;
-use super::link::{Link, Session, cmd_of, cmd_on, text};
+use super::link::{Link, Session};
 use super::scan::{Pace, Pass, chosen, fields_of, step};
 use super::select::{Depth, Fields, Selector, bytes_of, key_of};
+use super::wire::{cmd_of, cmd_on, parts, text};
 use super::{MARKER, refuse};
 use crate::facts::{Survey, Tally};
 use crate::policy::Placement;
@@ -28,11 +29,7 @@ pub(super) async fn identity(link: &Link) -> Result<Identity, StoreError> {
     let mut session = link.session("prove who it is").await?;
     session.require_primary()?;
     let primary = session.owner(MARKER);
-    let reply = session.ask_one(primary, cmd_on("HMGET", MARKER, &["ledger_id", "store"])).await?;
-    let values = match reply {
-        Reply::Array(values) => values,
-        _ => Vec::new(),
-    };
+    let values = parts(session.ask_one(primary, cmd_on("HMGET", MARKER, &["ledger_id", "store"])).await?);
     let value = |at: usize| values.get(at).and_then(text).map(ToOwned::to_owned);
     Ok(Identity { ledger_id: value(0), store: value(1), fingerprint: link.shown() })
 }
@@ -302,10 +299,11 @@ async fn absent_of(
     for ((reply, (index, listed)), key) in
         session.ask(primary, &commands).await?.into_iter().zip(chunk).zip(&keys)
     {
-        match reply {
-            Reply::Int(0) => {}
-            Reply::ServerError(answer) => return Err(session.refused(&answer)),
-            _ => there.push((*index, listed, key)),
+        if let Reply::ServerError(answer) = &reply {
+            return Err(session.refused(answer));
+        }
+        if reply != Reply::Int(0) {
+            there.push((*index, listed, key));
         }
     }
     let keys: Vec<&[u8]> = there.iter().map(|(_, _, key)| *key).collect();

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use ::redis::{Cmd, Value as Reply};
 
 use super::erase::answered;
-use super::link::{Session, cmd, cmd_of, cmd_on, text};
+use super::link::Session;
 use super::trouble::Wrong;
+use super::wire::{cmd, cmd_of, cmd_on, parts, text};
 
 /// The longest string that is overwritten: it passes through our memory, and twice through the server's.
 const STRING_BYTES_MAX: i64 = 16 << 20;
@@ -74,13 +75,11 @@ pub(super) async fn prepare(
             )));
         }
     };
-    match ask(session, primary, cmd_on(length, key, &[])).await? {
-        Reply::Int(length) if length <= most => {}
-        _ => {
-            return Ok(Err(format!(
-                "a {kind} of that size is not overwritten in one transaction; use the method `delete`"
-            )));
-        }
+    let length = ask(session, primary, cmd_on(length, key, &[])).await?;
+    if !matches!(length, Reply::Int(length) if length <= most) {
+        return Ok(Err(format!(
+            "a {kind} of that size is not overwritten in one transaction; use the method `delete`"
+        )));
     }
     Ok(Ok(match kind.as_str() {
         "string" => {
@@ -182,22 +181,16 @@ fn stream(key: &[u8], entries: Vec<Vec<Vec<u8>>>) -> Overwrite {
 
 /// The strings of an answer, which may be a single one.
 fn strings(reply: Reply) -> Vec<Vec<u8>> {
-    match reply {
-        Reply::BulkString(bytes) => vec![bytes],
-        Reply::Array(values) | Reply::Set(values) => values.into_iter().flat_map(strings).collect(),
-        Reply::Map(pairs) => pairs.into_iter().flat_map(|(a, b)| [strings(a), strings(b)].concat()).collect(),
-        _ => Vec::new(),
+    if let Reply::BulkString(bytes) = reply {
+        return vec![bytes];
     }
+    parts(reply).into_iter().flat_map(strings).collect()
 }
 
 /// Field and value in turn, for each entry of a stream.
 fn entries(reply: Reply) -> Vec<Vec<Vec<u8>>> {
-    let Reply::Array(entries) = reply else { return Vec::new() };
-    let pairs = |entry| match entry {
-        Reply::Array(mut parts) => parts.pop().map(strings).unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    entries.into_iter().map(pairs).collect()
+    let pairs = |entry| parts(entry).pop().map(strings).unwrap_or_default();
+    parts(reply).into_iter().map(pairs).collect()
 }
 
 fn values_of(pairs: Vec<Vec<u8>>) -> Vec<Vec<u8>> {

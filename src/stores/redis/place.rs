@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     /// One server.
-    Single(Node),
+    Single(Box<Node>),
     /// A cluster, of which these nodes are known.
     Cluster(Vec<Node>),
     /// Sentinels that know where the primary is.
@@ -65,7 +65,7 @@ impl Place {
             Node { info: node.info.set_redis_settings(settings) }
         };
         if let Some(url) = url {
-            return Ok(Self::Single(Node::parse(url.expose_secret())?));
+            return Ok(Self::Single(Box::new(Node::parse(url.expose_secret())?)));
         }
         if !nodes.is_empty() {
             let nodes: Result<Vec<Node>, _> = nodes.iter().map(|node| Node::parse(node).map(login)).collect();
@@ -117,20 +117,21 @@ impl Node {
 
     /// The same way to connect, at another address.
     pub(super) fn at(&self, host: &str, port: u16) -> Self {
-        let address = match self.info.addr().clone() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-                ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure, tls_params }
-            }
-            _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        let host = host.to_owned();
+        let address = if let ConnectionAddr::TcpTls { insecure, tls_params, .. } = self.info.addr().clone() {
+            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+        } else {
+            ConnectionAddr::Tcp(host, port)
         };
         Self { info: self.info.clone().set_addr(address) }
     }
 
     /// The host, for nodes of a cluster that do not know their own.
     pub(super) fn host(&self) -> String {
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
-            _ => String::new(),
+        if let ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } = self.info.addr() {
+            host.clone()
+        } else {
+            String::new()
         }
     }
 

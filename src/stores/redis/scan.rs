@@ -13,8 +13,9 @@ use std::time::Duration;
 use ::redis::{Cmd, Value as Reply};
 
 use super::layout::Layout;
-use super::link::{Session, cmd_on, text};
+use super::link::Session;
 use super::select::{Fields, Selector};
+use super::wire::{bytes, cmd_on, parts, text};
 use crate::clock::Stopwatch;
 use crate::stores::{ErrorKind, Retry, StoreError};
 
@@ -65,21 +66,13 @@ pub(super) async fn step(
     let mut command = Cmd::new();
     command.arg("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(pace.0);
     let watch = Stopwatch::start();
-    let reply = session.ask_one(primary, command).await?;
+    let mut halves = parts(session.ask_one(primary, command).await?).into_iter();
     pace.steer(watch.elapsed());
-    let mut halves = match reply {
-        Reply::Array(halves) => halves.into_iter(),
-        _ => Vec::new().into_iter(),
-    };
     let (Some(next), Some(Reply::Array(keys))) = (halves.next(), halves.next()) else {
         return Err(session.error(ErrorKind::Unreachable, Retry::Later, "the server gave no keys to a scan"));
     };
     let Some(next) = text(&next).map(ToOwned::to_owned) else {
         return Err(session.error(ErrorKind::Unreachable, Retry::Later, "the server gave no cursor"));
-    };
-    let bytes = |key| match key {
-        Reply::BulkString(bytes) => Some(bytes),
-        _ => None,
     };
     Ok((Some(next).filter(|next| next != "0"), keys.into_iter().filter_map(bytes).collect()))
 }
@@ -166,11 +159,12 @@ pub(super) async fn fields_of(
     let replies = session.ask(primary, &commands).await?;
     let mut fields = Vec::with_capacity(replies.len());
     for reply in replies {
-        fields.push(match reply {
-            Reply::ServerError(answer) if answer.code() == "WRONGTYPE" => Fields::default(),
-            Reply::ServerError(answer) => return Err(session.refused(&answer)),
-            reply => Fields::of(reply),
-        });
+        if let Reply::ServerError(answer) = &reply
+            && answer.code() != "WRONGTYPE"
+        {
+            return Err(session.refused(answer));
+        }
+        fields.push(Fields::of(reply));
     }
     Ok(fields)
 }
@@ -205,10 +199,10 @@ pub(super) async fn chosen(
         .collect();
     let mut there = Vec::with_capacity(doubtful.len());
     for reply in session.ask(primary, &doubtful).await? {
-        match reply {
-            Reply::ServerError(answer) => return Err(session.refused(&answer)),
-            reply => there.push(reply == Reply::Int(1)),
+        if let Reply::ServerError(answer) = &reply {
+            return Err(session.refused(answer));
         }
+        there.push(reply == Reply::Int(1));
     }
     let mut there = there.into_iter();
     chosen.retain(|(_, fields)| !fields.is_empty() || there.next().unwrap_or(true));

@@ -5,6 +5,7 @@ use ::redis::Value as Reply;
 use chrono::{DateTime, Utc};
 
 use super::layout::{Fitting, Layout};
+use super::wire::{bytes, parts};
 use crate::id::TenantId;
 use crate::plan::{Scope, TenantScope, Times};
 use crate::policy::EventTime;
@@ -38,12 +39,7 @@ pub(super) struct Fields(Vec<Option<Vec<u8>>>);
 impl Fields {
     /// From the answer to `HMGET`.
     pub(super) fn of(reply: Reply) -> Self {
-        let Reply::Array(values) = reply else { return Self::default() };
-        let bytes = |value| match value {
-            Reply::BulkString(bytes) => Some(bytes),
-            _ => None,
-        };
-        Self(values.into_iter().map(bytes).collect())
+        Self(parts(reply).into_iter().map(bytes).collect())
     }
 
     /// True where the key has none of them: perhaps it is gone.

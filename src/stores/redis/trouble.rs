@@ -34,25 +34,24 @@ pub(super) fn error(
 
 /// A connection that could not be made, or broke.
 pub(super) fn of_connection(store: &StoreId, operation: &'static str, failed: &RedisError) -> StoreError {
-    match failed.kind() {
-        Kind::AuthenticationFailed => {
-            error(store, operation, ErrorKind::Refused, Retry::Never, "the server refuses the login")
-        }
-        Kind::InvalidClientConfig => {
-            error(store, operation, ErrorKind::Schema, Retry::Never, "the address cannot be used")
-        }
-        Kind::Server(_) | Kind::Extension => of_code(store, operation, failed.code().unwrap_or("ERR")),
-        Kind::Io if failed.is_timeout() => {
-            error(store, operation, ErrorKind::Unreachable, Retry::Later, "the server did not answer in time")
-        }
-        Kind::Io => {
-            error(store, operation, ErrorKind::Unreachable, Retry::Later, format!("no connection: {failed}"))
-        }
-        _ => {
-            let message = format!("the connection failed ({})", failed.category());
-            error(store, operation, ErrorKind::Unreachable, Retry::Later, message)
-        }
-    }
+    use ErrorKind::{Refused, Schema, Unreachable};
+    use Retry::{Later, Never};
+    let kind = failed.kind();
+    let (kind, retry, message) = if kind == Kind::AuthenticationFailed {
+        (Refused, Never, "the server refuses the login".to_owned())
+    } else if kind == Kind::InvalidClientConfig {
+        (Schema, Never, "the address cannot be used".to_owned())
+    } else if matches!(kind, Kind::Server(_) | Kind::Extension) {
+        return of_code(store, operation, failed.code().unwrap_or("ERR"));
+    } else if kind == Kind::Io && failed.is_timeout() {
+        (Unreachable, Later, "the server did not answer in time".to_owned())
+    } else if kind == Kind::Io {
+        // The system's own words; nothing was answered yet that could be in them.
+        (Unreachable, Later, format!("no connection: {failed}"))
+    } else {
+        (Unreachable, Later, format!("the connection failed ({})", failed.category()))
+    };
+    error(store, operation, kind, retry, message)
 }
 
 /// An answer that is an error.
