@@ -81,8 +81,12 @@ pub enum StoreConfig {
         url: Option<SecretString>,
         /// Nodes of a cluster.
         nodes: Vec<String>,
-        /// Sentinels.
+        /// Sentinels, each with the primary's name behind a slash where it is needed.
         sentinel: Vec<String>,
+        /// User for nodes and the primary behind sentinels.
+        user: Option<String>,
+        /// Password beside it, or alone.
+        password: Option<SecretString>,
     },
     /// S3, COS or another object store with the same API.
     S3 {

@@ -7,6 +7,7 @@ mod files;
 mod files_bench;
 mod fixture;
 mod memory_bench;
+mod redis_bench;
 mod sqlite_bench;
 
 use retentiond::stores::KINDS;
@@ -23,6 +24,12 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
         Shape::table(Time::Milliseconds).without_key(),
         Shape::table(Time::None),
     ];
+    let keys = vec![
+        Shape::keys(Time::Text),
+        Shape::keys(Time::Seconds),
+        Shape::keys(Time::Milliseconds),
+        Shape::keys(Time::None),
+    ];
     let files = vec![Shape::prefix(Time::Key), Shape::prefix(Time::Modified)];
     let indices = vec![
         Shape::index(Time::Text),
@@ -37,6 +44,7 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
         "memory" => [tables, files].concat(),
         "sqlite" => tables,
         "files" => files,
+        "redis" => keys,
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -48,6 +56,7 @@ async fn bench(kind: &str, shape: Shape) -> Box<dyn Bench> {
         "memory" => Box::new(memory_bench::MemoryBench::new(shape)),
         "sqlite" => Box::new(sqlite_bench::SqliteBench::new(shape).await),
         "files" => Box::new(files_bench::FilesBench::new(shape)),
+        "redis" => Box::new(redis_bench::RedisBench::new(shape).await),
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -81,6 +90,11 @@ async fn files_keep_the_contract() {
 async fn elasticsearch_keeps_the_contract() {
     let _alone = crate::servers::opensearch::alone_with_the_marker().await;
     keeps_the_contract("elasticsearch").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_the_contract() {
+    keeps_the_contract("redis").await;
 }
 
 async fn keeps_the_contract(kind: &str) {

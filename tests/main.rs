@@ -19,6 +19,7 @@ mod harness;
 mod ledger;
 mod properties;
 mod red;
+mod redis_store;
 mod scenarios;
 mod servers;
 mod sqlite_store;

@@ -93,6 +93,24 @@ fn addresses_and_keys_fit_their_kind() {
             "stores.cache.nodes",
             "stands beside `url`",
         ),
+        (
+            "url = \"redis://cache\"",
+            "url = \"redis://cache\"\npassword = \"p\"",
+            "stores.cache.password",
+            "stands beside `url`",
+        ),
+        (
+            "url = \"redis://cache\"",
+            "nodes = [\"a\"]\nuser = \"u\"",
+            "stores.cache.user",
+            "without `password`",
+        ),
+        (
+            "url = \"redis://cache\"",
+            "nodes = [\"redis://u:p@a\"]",
+            "stores.cache.nodes[0]",
+            "user or a password",
+        ),
         ("[stores.calls]", "[stores.\"a b\"]", "stores.a b", "is not a name"),
         ("[limits]", "[limit]", "limit", "unknown key `limit`"),
     ]);

@@ -40,13 +40,15 @@ pub(crate) struct Shape {
     pub(crate) is_table: bool,
     /// Documents of an index pattern.
     pub(crate) is_index: bool,
+    /// Keys of hashes, or of any type where there is no event time.
+    pub(crate) is_keys: bool,
     pub(crate) has_key: bool,
     pub(crate) has_index: bool,
 }
 
 impl Shape {
     pub(crate) fn table(time: Time) -> Self {
-        Self { time, is_table: true, is_index: false, has_key: true, has_index: false }
+        Self { time, is_table: true, is_index: false, is_keys: false, has_key: true, has_index: false }
     }
 
     /// With an index on the time where it is stored the second way that a search cluster has for it.
@@ -54,13 +56,17 @@ impl Shape {
         Self { is_table: false, is_index: true, ..Self::table(time) }
     }
 
+    pub(crate) fn keys(time: Time) -> Self {
+        Self { is_keys: true, ..Self::prefix(time) }
+    }
+
     /// True where records name subjects.
     pub(crate) fn names_subjects(&self) -> bool {
-        self.is_table || self.is_index
+        self.is_table || self.is_index || self.is_keys
     }
 
     pub(crate) fn prefix(time: Time) -> Self {
-        Self { time, is_table: false, is_index: false, has_key: true, has_index: false }
+        Self { is_table: false, ..Self::table(time) }
     }
 
     pub(crate) fn without_key(self) -> Self {
@@ -80,6 +86,15 @@ impl Shape {
     pub(crate) fn pattern(&self) -> String {
         let way = if self.has_index { "second" } else { "first" };
         format!("conformance-{}-{way}-*", format!("{:?}", self.time).to_lowercase())
+    }
+
+    /// Where there is an event time, phones are in fields beside it; otherwise all is in the key.
+    pub(crate) fn key_template(&self) -> &'static str {
+        if self.time == Time::None {
+            "agent:{tenant}:{group}:{caller}:{callee}:{name}"
+        } else {
+            "agent:{tenant}:{group}:{name}"
+        }
     }
 
     fn phone_format(&self) -> SubjectFormat {
@@ -126,12 +141,13 @@ impl Shape {
             name: PlacementId::new("records"),
             store: StoreId::new("store"),
             role: Role::Primary,
-            records: Some(match (self.is_table, self.is_index) {
-                (true, _) => table,
-                (false, true) => Records::Index(self.pattern()),
-                (false, false) => Records::Prefix("ivr/{tenant}/".into()),
+            records: Some(match (self.is_table, self.is_index, self.is_keys) {
+                (true, _, _) => table,
+                (false, true, _) => Records::Index(self.pattern()),
+                (false, false, true) => Records::Keys(self.key_template().into()),
+                (false, false, false) => Records::Prefix("ivr/{tenant}/".into()),
             }),
-            tenant: if self.names_subjects() {
+            tenant: if self.is_table || self.is_index {
                 TenantSource::Column("tenant_id".into())
             } else {
                 TenantSource::Template
@@ -313,7 +329,10 @@ fn adapt(shape: Shape, mut record: Record) -> Option<Record> {
     if !shape.is_table {
         record.recording = None;
     }
-    if !shape.names_subjects() {
+    if shape.is_keys {
+        // Between two separators stands a text.
+        record.tenant?;
+    } else if !shape.names_subjects() {
         record.names_phone = false;
         record.names_agent = false;
         // A directory has a name.

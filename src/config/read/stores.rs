@@ -27,7 +27,7 @@ fn capability(store: &StoreConfig) -> Capability {
     }
     let (zero, versions) = match store {
         StoreConfig::Mysql { .. } => (true, false),
-        // Memory and append-only files of Redis are not rebuilt by us; nor are the parts of an object store.
+        // The parts of an object store are not rebuilt by us.
         StoreConfig::S3 { .. } => (false, true),
         StoreConfig::Redis { .. }
         // Opened by this build: it says itself what it can do.
@@ -106,12 +106,25 @@ fn redis(section: &Section<'_>) -> Option<StoreConfig> {
             return None;
         }
     }
+    let text = |key: &str| section.get(key).map_or(Some(None), |value| value.text().map(Some));
+    let (user, password) = (text("user"), text("password"));
+    if section.get("user").is_some() && section.get("password").is_none() {
+        section.fault_of("user", "`user` stands without `password`", "write both, or only the password");
+    }
+    for key in ["user", "password"] {
+        if section.get(key).is_some() && section.get("url").is_some() {
+            let help = "write them into the url: redis://user:password@host:6379/0";
+            section.fault_of(key, &format!("`{key}` stands beside `url`"), help);
+        }
+    }
     let list = |key: &str| section.get(key).map_or(Some(Vec::new()), |value| some_texts(&value));
     let url = section.get("url").map(|value| value.parsed(|text| address(text, &["redis://", "rediss://"])));
     Some(StoreConfig::Redis {
         url: url.map_or(Some(None), |url| url.map(|url| Some(SecretString::from(url))))?,
         nodes: list("nodes")?,
         sentinel: list("sentinel")?,
+        user: user?,
+        password: password?.map(SecretString::from),
     })
 }
 
@@ -172,7 +185,7 @@ fn without_password(text: &str, kind: &str) -> Result<String, Wrong> {
         let help = match kind {
             "elasticsearch" => "use user and password",
             "s3" => "use access_key and secret_key",
-            _ => "leave it out here",
+            _ => "use user and password",
         };
         return Err(Wrong::new("the address holds a user or a password, and addresses are shown", help));
     }

@@ -134,7 +134,9 @@ pub static REDIS: Group = Group {
         KIND,
         optional("url", Shape::Text, "A single server; or nodes; or sentinel."),
         optional("nodes", Shape::Texts, "Nodes of a cluster."),
-        optional("sentinel", Shape::Texts, "Sentinels."),
+        optional("sentinel", Shape::Texts, "Sentinels; host:port, or host:port/name of the primary."),
+        optional("user", Shape::Text, "User, beside nodes or sentinel."),
+        optional("password", Shape::Text, "Password; take it from the environment."),
     ],
 };
 
