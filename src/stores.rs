@@ -5,6 +5,7 @@ pub mod event_time;
 pub mod files;
 mod judge;
 pub mod memory;
+pub mod s3;
 pub mod sql;
 pub mod sqlite;
 mod through;
@@ -346,10 +347,11 @@ pub struct Kind {
 }
 
 /// The table of kinds that this build can open, one line each.
-pub const KINDS: [Kind; 3] = [
+pub const KINDS: [Kind; 4] = [
     Kind { name: "memory", capability: memory::capability },
     Kind { name: "sqlite", capability: sqlite::capability },
     Kind { name: "files", capability: files::capability },
+    Kind { name: "s3", capability: s3::capability },
 ];
 
 /// Opens a store for looking only.
@@ -360,9 +362,9 @@ pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn R
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteReader::open(id, path).await?)),
         StoreConfig::Files { path } => Ok(Arc::new(files::FilesReader::open(id, path)?)),
+        StoreConfig::S3(settings) => Ok(Arc::new(s3::S3Reader::open(id, settings).await?)),
         other @ (StoreConfig::Mysql { .. }
         | StoreConfig::Redis { .. }
-        | StoreConfig::S3 { .. }
         | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
     }
 }
@@ -375,9 +377,9 @@ pub async fn open_store(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn St
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteStore::open(id, path).await?)),
         StoreConfig::Files { path } => Ok(Arc::new(files::FilesStore::open(id, path)?)),
+        StoreConfig::S3(settings) => Ok(Arc::new(s3::S3Store::open(id, settings).await?)),
         other @ (StoreConfig::Mysql { .. }
         | StoreConfig::Redis { .. }
-        | StoreConfig::S3 { .. }
         | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
     }
 }
