@@ -6,6 +6,7 @@ mod files;
 mod files_bench;
 mod fixture;
 mod memory_bench;
+mod s3_bench;
 mod sqlite_bench;
 
 use retentiond::stores::KINDS;
@@ -27,6 +28,11 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
         "memory" => [tables, files].concat(),
         "sqlite" => tables,
         "files" => files,
+        "s3" => vec![
+            Shape::prefix(Time::Key),
+            Shape::prefix(Time::Key).with_index(),
+            Shape::prefix(Time::Text).without_key().with_index(),
+        ],
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -36,6 +42,7 @@ async fn bench(kind: &str, shape: Shape) -> Box<dyn Bench> {
     match kind {
         "memory" => Box::new(memory_bench::MemoryBench::new(shape)),
         "sqlite" => Box::new(sqlite_bench::SqliteBench::new(shape).await),
+        "s3" => Box::new(s3_bench::S3Bench::new(shape).await),
         "files" => Box::new(files_bench::FilesBench::new(shape)),
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
@@ -64,6 +71,11 @@ async fn sqlite_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_keep_the_contract() {
     keeps_the_contract("files").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_keeps_the_contract() {
+    keeps_the_contract("s3").await;
 }
 
 async fn keeps_the_contract(kind: &str) {

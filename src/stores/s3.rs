@@ -28,6 +28,7 @@ use super::{
 use crate::config::S3Config;
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
+use crate::plan::Residual;
 use crate::policy::{Level, Method, Placement};
 
 /// What a bucket can do. Overwriting shows only that the key was ours to write: no object store writes over old bytes.
@@ -149,6 +150,7 @@ impl Store for S3Store {
 
     /// Nothing can be rebuilt from outside: what the server keeps of deleted bytes is its own affair.
     async fn scrub(&self, _placement: &Placement) -> Result<Scrubbed, StoreError> {
-        Ok(Scrubbed { level: Level::Deleted, residual: Vec::new() })
+        let what = "bytes and names that the object store has not reclaimed yet".to_owned();
+        Ok(Scrubbed { level: Level::Deleted, residual: vec![Residual { what, until: None }] })
     }
 }

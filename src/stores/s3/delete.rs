@@ -1,7 +1,7 @@
 //! Deleting versions, markers and uploads by name. It owns batches, their pace, and that every single name is accounted
 //! for; which names go is said by `erase`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::primitives::SdkBody;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
@@ -101,17 +101,25 @@ impl Bucket {
             let version = target.version.clone().unwrap_or_default();
             open.insert((target.key.clone(), version), target.index);
         }
+        let plain: BTreeSet<usize> =
+            targets.iter().filter(|target| target.version.is_none()).map(|target| target.index).collect();
         let untold = || self.untrue(operation, "the answer does not account for every object once");
         let mut take = |key: Option<&str>, version: Option<&str>| {
             let key = key.unwrap_or_default();
-            // Some servers leave the id out of their answer where it is `null`.
-            let ids = [version.unwrap_or_default(), "null", ""];
+            // Some servers leave the id out where it is `null`, or name a marker by its own id only; a plain delete was
+            // asked without one.
+            let ids = version.map_or(["null", ""], |version| [version, ""]);
             ids.iter().find_map(|id| open.remove(&(key.to_owned(), (*id).to_owned())))
         };
-        for deleted in answer.deleted() {
-            take(deleted.key(), deleted.version_id()).ok_or_else(untold)?;
-        }
         let mut left = Vec::new();
+        for deleted in answer.deleted() {
+            let index = take(deleted.key(), deleted.version_id().or(deleted.delete_marker_version_id()))
+                .or_else(|| take(deleted.key(), None))
+                .ok_or_else(untold)?;
+            // Somebody switched versioning on: nothing was erased, only hidden. The next round sees all versions.
+            let is_hidden = deleted.delete_marker() == Some(true) && plain.contains(&index);
+            left.extend(is_hidden.then_some((index, Left::Busy)));
+        }
         for error in answer.errors() {
             let index = take(error.key(), error.version_id()).ok_or_else(untold)?;
             left.extend(left_by(error.code().unwrap_or_default()).map(|left| (index, left)));

@@ -52,7 +52,7 @@ impl Entry {
     /// The version whose bytes are the newest; `None` where only markers are left.
     pub(super) fn newest_bytes(&self) -> Option<&Version> {
         let with_bytes = || self.versions.iter().filter(|version| !version.is_marker);
-        with_bytes().find(|version| version.is_latest).or_else(|| with_bytes().max_by_key(|v| v.modified))
+        with_bytes().find(|version| version.is_latest).or_else(|| first_newest(with_bytes()))
     }
 
     /// What a plain read finds.
@@ -63,8 +63,14 @@ impl Entry {
     fn newest(&self) -> Option<&Version> {
         self.latest()
             .filter(|latest| self.versions.iter().all(|version| version.modified <= latest.modified))
-            .or_else(|| self.versions.iter().max_by_key(|version| version.modified))
+            .or_else(|| first_newest(self.versions.iter()))
     }
+}
+
+/// The newest of some versions; of several in one second (many servers count no finer) the one that is listed first,
+/// for newer ones come first.
+fn first_newest<'v>(versions: impl Iterator<Item = &'v Version>) -> Option<&'v Version> {
+    versions.reduce(|newest, version| if version.modified > newest.modified { version } else { newest })
 }
 
 /// An upload in parts that was begun and neither completed nor aborted: its parts hold bytes that no listing of

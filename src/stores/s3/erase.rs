@@ -111,8 +111,9 @@ impl Work<'_> {
         let mut going = self.judge(open, &now);
         self.keep_locked(&mut going).await?;
         match self.method {
-            Method::Delete => {}
-            Method::OverwriteThenDelete | Method::Zero => self.overwrite(&mut going).await?,
+            // No store of objects can zero old bytes; zeros beside them cost room and gain nothing.
+            Method::Delete | Method::Zero => {}
+            Method::OverwriteThenDelete => self.overwrite(&mut going).await?,
         }
         let mut left = self.delete(&going, false).await?;
         // A marker goes only after every version that it hides, or these would show again.
