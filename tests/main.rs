@@ -18,6 +18,7 @@ mod harness;
 mod ledger;
 mod properties;
 mod red;
+mod s3_store;
 mod scenarios;
 mod servers;
 mod sqlite_store;

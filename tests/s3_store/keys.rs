@@ -4,7 +4,10 @@ use retentiond::plan::{TenantScope, Times};
 use retentiond::policy::{EventTime, Method};
 use retentiond::stores::{Reader as _, Store as _};
 
-use super::{all_of, batch, counts, erases_all, found_by, marked, named, names, placement, query, reader, store, tenant};
+use super::{
+    all_of, batch, counts, erases_all, found_by, marked, named, names, placement, query, reader, store,
+    tenant,
+};
 use crate::servers::objects::Objects;
 use crate::servers::{moto, seaweedfs};
 
@@ -30,7 +33,8 @@ async fn keys_of_every_shape_are_erased_exactly_or_parked() {
         &long,
     ];
     let parked = ["ivr/t-1//a", "ivr/t-1/./a", "ivr/t-1/../t-10/a", "ivr/t-1/folder/", "ivr//a", "ivr/ /a"];
-    let others = ["/ivr/t-1/a", "ivr/t-1", "ivr", "x/ivr/t-1/a", "IVR/t-1/a", "ivr/t-10/a", "ivr/t-1x/a", "ivr/T-1/a"];
+    let others =
+        ["/ivr/t-1/a", "ivr/t-1", "ivr", "x/ivr/t-1/a", "IVR/t-1/a", "ivr/t-10/a", "ivr/t-1x/a", "ivr/T-1/a"];
     for key in exact.iter().chain(&parked).chain(&others) {
         objects.put(key, b"bytes").await;
     }
@@ -101,7 +105,8 @@ async fn our_own_marker_is_never_a_record() {
     let everybody = query(root.clone(), TenantScope::AllExcept(Vec::new()), Times::Any);
     assert_eq!(names(&batch(&reader(&objects).await, &everybody).await), ["t-1/a"]);
     assert_eq!(reader(&objects).await.population(&root, 10).await.unwrap(), 1);
-    let rows = named("t-1", &[".retentiond-marker", "rec/t-10/a", "rec/t-1/../t-10/a", "rec/t-1/", "rec/t-1"]);
+    let rows =
+        named("t-1", &[".retentiond-marker", "rec/t-10/a", "rec/t-1/../t-10/a", "rec/t-1/", "rec/t-1"]);
     let all = all_of(found_by("rec/{tenant}/"), "t-1");
     let erased = store(&objects).await.erase(&all, &rows, Method::Delete).await.unwrap();
     assert_eq!(counts(&erased, "t-1").failed, 5, "{erased:?}");
@@ -112,7 +117,16 @@ async fn our_own_marker_is_never_a_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_in_two_parts_and_a_constant_tenant_mean_their_own_places_only() {
     let objects = Objects::new(&seaweedfs::endpoint(), "parts").await;
-    for key in ["x/app-t-1/y/a", "x/app-t-10/y/a", "x/app-t-1/z/a", "x/app-t-1", "x/t-1/y/a", "all/2020/01/01/a", "all/b", "al/c"] {
+    for key in [
+        "x/app-t-1/y/a",
+        "x/app-t-10/y/a",
+        "x/app-t-1/z/a",
+        "x/app-t-1",
+        "x/t-1/y/a",
+        "all/2020/01/01/a",
+        "all/b",
+        "al/c",
+    ] {
         objects.put(key, b"bytes").await;
     }
     let store = marked(&objects).await;

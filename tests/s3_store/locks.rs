@@ -14,7 +14,13 @@ use crate::servers::moto;
 use crate::servers::objects::Objects;
 
 impl Objects {
-    async fn retain(&self, key: &str, version: Option<String>, mode: ObjectLockRetentionMode, until: DateTime<Utc>) {
+    async fn retain(
+        &self,
+        key: &str,
+        version: Option<String>,
+        mode: ObjectLockRetentionMode,
+        until: DateTime<Utc>,
+    ) {
         let retention = ObjectLockRetention::builder()
             .mode(mode)
             .retain_until_date(Stamp::from_secs(until.timestamp()))
@@ -41,7 +47,9 @@ async fn what_is_locked_or_on_legal_hold_is_reported_with_its_day_and_never_forc
     let until = now() + TimeDelta::days(400);
     objects.retain("ivr/t-1/compliance", None, ObjectLockRetentionMode::Compliance, until).await;
     objects.retain("ivr/t-1/governance", None, ObjectLockRetentionMode::Governance, until).await;
-    objects.retain("ivr/t-1/lapsed", None, ObjectLockRetentionMode::Governance, now() - TimeDelta::days(1)).await;
+    objects
+        .retain("ivr/t-1/lapsed", None, ObjectLockRetentionMode::Governance, now() - TimeDelta::days(1))
+        .await;
     objects.hold("ivr/t-1/held", ObjectLockLegalHoldStatus::On).await;
     // Locked, and then hidden under a marker, which is never locked itself.
     objects.retain("ivr/t-1/hidden", None, ObjectLockRetentionMode::Compliance, until).await;

@@ -87,7 +87,12 @@ async fn uploads_that_nobody_completed_are_records_and_go() {
     for endpoint in [seaweedfs::endpoint(), moto::endpoint()] {
         let objects = Objects::new(&endpoint, "uploads").await;
         objects.put("ivr/t-1/2020/01/01/a", b"complete").await;
-        for key in ["ivr/t-1/2020/01/01/a", "ivr/t-1/2020/01/01/up", "ivr/t-1/2099/01/01/up", "ivr/t-10/2020/01/01/up"] {
+        for key in [
+            "ivr/t-1/2020/01/01/a",
+            "ivr/t-1/2020/01/01/up",
+            "ivr/t-1/2099/01/01/up",
+            "ivr/t-10/2020/01/01/up",
+        ] {
             objects.begin_upload(key).await;
         }
         objects.begin_upload("ivr/t-1/2020/01/01/up").await;
@@ -109,7 +114,11 @@ async fn uploads_that_nobody_completed_are_records_and_go() {
             assert_eq!(counts(&again, "t-1").already_absent, batch.records(), "{endpoint}");
         }
         assert_eq!(erased, 4, "{endpoint}");
-        assert_eq!(objects.uploads().await, ["ivr/t-1/2099/01/01/up", "ivr/t-10/2020/01/01/up"], "{endpoint}");
+        assert_eq!(
+            objects.uploads().await,
+            ["ivr/t-1/2099/01/01/up", "ivr/t-10/2020/01/01/up"],
+            "{endpoint}"
+        );
         assert_eq!(reader.population(&by_key, 100).await.unwrap(), 2, "{endpoint}");
     }
 }

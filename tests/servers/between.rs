@@ -69,7 +69,10 @@ fn read_until_blank(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)
 }
 
 fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    head.lines().filter_map(|line| line.split_once(':')).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|h| h.1.trim())
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(n, _)| n.eq_ignore_ascii_case(name))
+        .map(|h| h.1.trim())
 }
 
 fn serve(
