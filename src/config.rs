@@ -89,22 +89,7 @@ pub enum StoreConfig {
         password: Option<SecretString>,
     },
     /// S3, COS or another object store with the same API.
-    S3 {
-        /// The bucket.
-        bucket: String,
-        /// Own endpoint.
-        endpoint: Option<String>,
-        /// The region.
-        region: Option<String>,
-        /// Bucket in the path rather than in the host name.
-        path_style: bool,
-        /// `crc32` or `md5`.
-        delete_integrity: String,
-        /// Access key.
-        access_key: Option<SecretString>,
-        /// Secret key.
-        secret_key: Option<SecretString>,
-    },
+    S3(S3Config),
     /// Elasticsearch or `OpenSearch`.
     Elasticsearch {
         /// Base URL.
@@ -123,6 +108,32 @@ pub enum StoreConfig {
     },
 }
 
+/// A bucket and how it is reached.
+#[derive(Debug, Clone)]
+pub struct S3Config {
+    /// The bucket.
+    pub bucket: String,
+    /// Own endpoint; AWS where there is none.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// Bucket in the path rather than in the host name.
+    pub path_style: bool,
+    /// How a delete of many proves that it arrived whole.
+    pub delete_integrity: DeleteIntegrity,
+    /// Access key and secret key; the environment is asked where there are none.
+    pub keys: Option<(SecretString, SecretString)>,
+}
+
+/// How a delete of many objects proves that it arrived whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteIntegrity {
+    /// The client's own way.
+    Crc32,
+    /// What COS and others insist on.
+    Md5,
+}
+
 impl StoreConfig {
     /// The value of `kind`.
     pub fn kind(&self) -> &'static str {
@@ -130,7 +141,7 @@ impl StoreConfig {
             Self::Mysql { .. } => "mysql",
             Self::Sqlite { .. } => "sqlite",
             Self::Redis { .. } => "redis",
-            Self::S3 { .. } => "s3",
+            Self::S3(_) => "s3",
             Self::Elasticsearch { .. } => "elasticsearch",
             Self::Files { .. } => "files",
         }

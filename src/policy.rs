@@ -200,7 +200,7 @@ pub enum TenantSource {
 pub enum EventTime {
     /// A column that holds text, in the zone that the text itself names or else in `time_zone`.
     Text {
-        /// The column.
+        /// The column. For objects, `metadata:NAME` or `tag:NAME`.
         column: String,
         /// chrono format; ISO 8601 is read beside it when it is the default `%Y-%m-%d %H:%M:%S`.
         format: String,
@@ -209,7 +209,7 @@ pub enum EventTime {
     },
     /// A column (or field) that counts from the Unix epoch.
     Epoch {
-        /// The column.
+        /// The column. For objects, `metadata:NAME` or `tag:NAME`.
         column: String,
         /// What it counts.
         unit: EpochUnit,

@@ -7,6 +7,7 @@ pub mod files;
 mod judge;
 pub mod memory;
 pub mod redis;
+pub mod s3;
 pub mod sql;
 pub mod sqlite;
 mod through;
@@ -386,12 +387,13 @@ pub struct Kind {
 }
 
 /// The table of kinds that this build can open, one line each.
-pub const KINDS: [Kind; 5] = [
+pub const KINDS: [Kind; 6] = [
     Kind { name: "memory", capability: memory::capability },
     Kind { name: "sqlite", capability: sqlite::capability },
     Kind { name: "files", capability: files::capability },
     Kind { name: "elasticsearch", capability: elasticsearch::capability },
     Kind { name: "redis", capability: redis::capability },
+    Kind { name: "s3", capability: s3::capability },
 ];
 
 /// Opens a store for looking only.
@@ -407,9 +409,8 @@ pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn R
             Ok(Arc::new(elasticsearch::ElasticsearchReader::open(id, entrance).await?))
         }
         StoreConfig::Redis { .. } => Ok(Arc::new(redis::RedisReader::open(id, config).await?)),
-        other @ (StoreConfig::Mysql { .. } | StoreConfig::S3 { .. }) => {
-            Err(not_in_this_build(id, other.kind()))
-        }
+        StoreConfig::S3(settings) => Ok(Arc::new(s3::S3Reader::open(id, settings).await?)),
+        other @ StoreConfig::Mysql { .. } => Err(not_in_this_build(id, other.kind())),
     }
 }
 
@@ -426,9 +427,8 @@ pub async fn open_store(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn St
             Ok(Arc::new(elasticsearch::ElasticsearchStore::open(id, entrance).await?))
         }
         StoreConfig::Redis { .. } => Ok(Arc::new(redis::RedisStore::open(id, config).await?)),
-        other @ (StoreConfig::Mysql { .. } | StoreConfig::S3 { .. }) => {
-            Err(not_in_this_build(id, other.kind()))
-        }
+        StoreConfig::S3(settings) => Ok(Arc::new(s3::S3Store::open(id, settings).await?)),
+        other @ StoreConfig::Mysql { .. } => Err(not_in_this_build(id, other.kind())),
     }
 }
 

@@ -8,6 +8,7 @@ mod files_bench;
 mod fixture;
 mod memory_bench;
 mod redis_bench;
+mod s3_bench;
 mod sqlite_bench;
 
 use retentiond::stores::KINDS;
@@ -45,6 +46,11 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
         "sqlite" => tables,
         "files" => files,
         "redis" => keys,
+        "s3" => vec![
+            Shape::prefix(Time::Key),
+            Shape::prefix(Time::Key).with_index(),
+            Shape::prefix(Time::Text).without_key().with_index(),
+        ],
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -55,6 +61,7 @@ async fn bench(kind: &str, shape: Shape) -> Box<dyn Bench> {
         "elasticsearch" => Box::new(elasticsearch_bench::ElasticsearchBench::new(shape).await),
         "memory" => Box::new(memory_bench::MemoryBench::new(shape)),
         "sqlite" => Box::new(sqlite_bench::SqliteBench::new(shape).await),
+        "s3" => Box::new(s3_bench::S3Bench::new(shape).await),
         "files" => Box::new(files_bench::FilesBench::new(shape)),
         "redis" => Box::new(redis_bench::RedisBench::new(shape).await),
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
@@ -95,6 +102,11 @@ async fn elasticsearch_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_keeps_the_contract() {
     keeps_the_contract("redis").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_keeps_the_contract() {
+    keeps_the_contract("s3").await;
 }
 
 async fn keeps_the_contract(kind: &str) {

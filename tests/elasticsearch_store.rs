@@ -95,6 +95,7 @@ fn query(placement: Placement, tenants: TenantScope, times: Times) -> Query {
         time_zone: Tz::Asia__Singapore,
         subjects: BTreeMap::new(),
         now: instant("2026-01-15T04:00:00Z"),
+        also: Vec::new(),
         naming: None,
     }
 }

@@ -20,6 +20,7 @@ mod ledger;
 mod properties;
 mod red;
 mod redis_store;
+mod s3_store;
 mod scenarios;
 mod servers;
 mod sqlite_store;

@@ -72,6 +72,7 @@ fn query(placement: Placement, tenants: TenantScope, times: Times) -> Query {
         time_zone: Tz::UTC,
         subjects: BTreeMap::new(),
         now: at("2026-01-15T04:00:00Z"),
+        also: Vec::new(),
         naming: None,
     }
 }

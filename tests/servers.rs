@@ -3,8 +3,12 @@
 //!
 //! A server that cannot be started fails the test that asked for it: a store that did not run is never skipped.
 
+pub(crate) mod between;
+pub(crate) mod moto;
+pub(crate) mod objects;
 pub(crate) mod opensearch;
 pub(crate) mod redis;
+pub(crate) mod seaweedfs;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

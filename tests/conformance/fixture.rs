@@ -77,6 +77,11 @@ impl Shape {
         Self { has_index: true, ..self }
     }
 
+    /// Objects whose time is in their metadata rather than in their key.
+    pub(crate) fn is_labelled(&self) -> bool {
+        !self.is_table && !self.has_key
+    }
+
     /// Named like a keyword where there is no key, for good measure.
     pub(crate) fn table_name(&self) -> &'static str {
         if self.has_key { "call_record" } else { "order" }
@@ -128,7 +133,7 @@ impl Shape {
             key: if self.has_key { vec!["id".into()] } else { Vec::new() },
         };
         let text = |time_zone| EventTime::Text {
-            column: "started_at".into(),
+            column: if self.is_labelled() { "metadata:started-at" } else { "started_at" }.into(),
             format: "%Y-%m-%d %H:%M:%S".into(),
             time_zone,
         };

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use secrecy::SecretString;
 
 use super::settings::{path, sqlite_path};
-use crate::config::{LedgerConfig, StoreConfig};
+use crate::config::{DeleteIntegrity, LedgerConfig, S3Config, StoreConfig};
 use crate::facts::Capability;
 use crate::id::StoreId;
 use crate::policy::parse::name;
@@ -27,10 +27,9 @@ fn capability(store: &StoreConfig) -> Capability {
     }
     let (zero, versions) = match store {
         StoreConfig::Mysql { .. } => (true, false),
-        // The parts of an object store are not rebuilt by us.
-        StoreConfig::S3 { .. } => (false, true),
+        // Opened by this build: they say themselves what they can do.
         StoreConfig::Redis { .. }
-        // Opened by this build: it says itself what it can do.
+        | StoreConfig::S3(_)
         | StoreConfig::Elasticsearch { .. }
         | StoreConfig::Sqlite { .. }
         | StoreConfig::Files { .. } => (false, false),
@@ -144,21 +143,21 @@ fn s3(section: &Section<'_>) -> Option<StoreConfig> {
         .get("endpoint")
         .map_or(Some(None), |value| value.parsed(|text| without_password(text, "s3")).map(Some));
     let path_style = section.get("path_style").map_or(Some(false), |value| value.boolean());
-    let integrity = [("crc32", "crc32"), ("md5", "md5")];
+    let integrity = [("crc32", DeleteIntegrity::Crc32), ("md5", DeleteIntegrity::Md5)];
     let delete_integrity =
-        section.get("delete_integrity").map_or(Some("crc32"), |value| value.word(&integrity));
+        section.get("delete_integrity").map_or(Some(DeleteIntegrity::Crc32), |value| value.word(&integrity));
     let (access_key, secret_key) = (text("access_key"), text("secret_key"));
     both_or_none(section, "access_key", "secret_key");
     let region = text("region");
-    Some(StoreConfig::S3 {
+    let keys = access_key?.map(SecretString::from).zip(secret_key?.map(SecretString::from));
+    Some(StoreConfig::S3(S3Config {
         bucket: bucket?,
         endpoint: endpoint?,
         region: region?,
         path_style: path_style?,
-        delete_integrity: delete_integrity?.to_owned(),
-        access_key: access_key?.map(SecretString::from),
-        secret_key: secret_key?.map(SecretString::from),
-    })
+        delete_integrity: delete_integrity?,
+        keys,
+    }))
 }
 
 fn elasticsearch(section: &Section<'_>, base: &Path) -> Option<StoreConfig> {

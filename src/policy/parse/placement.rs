@@ -212,7 +212,8 @@ fn read_event_time(section: &Section<'_>, shape: Shape, time_zone: Tz) -> Option
         Shape::Table => (&["column", "format", "time_zone", "unit"], "say { column = \"started_at\" }"),
         Shape::Index | Shape::Keys => (&["field", "format", "time_zone", "unit"], "say { field = \"…\" }"),
         Shape::Prefix => {
-            (&["key", "modified"], "say { key = \"ivr/{tenant}/%Y/%m/%d/\" } or { modified = true }")
+            let keys = &["key", "modified", "metadata", "tag", "format", "time_zone", "unit"];
+            (keys, "say { key = \"ivr/{tenant}/%Y/%m/%d/\" } or { modified = true }")
         }
         Shape::FoundBy => (&[], "leave it out: it is that of the row which names the record"),
         Shape::Rotation => (&[], "leave it out: what rotates by itself is not looked into"),
@@ -230,7 +231,7 @@ fn read_event_time(section: &Section<'_>, shape: Shape, time_zone: Tz) -> Option
         }
     }
     let event_time = match shape {
-        Shape::Prefix => event_time_of_key(section, &source, help),
+        Shape::Prefix => event_time_of_object(section, &source, time_zone, help),
         Shape::Table => event_time_of_value(&source, "column", words::identifier, time_zone, help),
         Shape::Index | Shape::Keys => event_time_of_value(&source, "field", words::field, time_zone, help),
         Shape::FoundBy | Shape::Rotation => None,
@@ -246,6 +247,11 @@ fn event_time_of_value(
     help: &str,
 ) -> Option<EventTime> {
     let column = source.require(own, help).and_then(|value| value.parsed(parse));
+    event_time_in(source, column, policy_zone)
+}
+
+/// The time in a column, a field or a label, by whatever says how it is written there.
+fn event_time_in(source: &Section<'_>, column: Option<String>, policy_zone: Tz) -> Option<EventTime> {
     let format = source
         .get("format")
         .map_or(Some(FORMAT_DEFAULT.to_owned()), |value| value.parsed(words::time_format));
@@ -261,6 +267,36 @@ fn event_time_of_value(
         }
     }
     Some(EventTime::Epoch { unit: unit.word(&UNITS)?, column: column? })
+}
+
+/// The time of a file or object: in its key, its metadata, a tag, or that of its modification.
+fn event_time_of_object(
+    section: &Section<'_>,
+    source: &Section<'_>,
+    policy_zone: Tz,
+    help: &str,
+) -> Option<EventTime> {
+    let labels = ["metadata", "tag"];
+    let Some(label) = labels.into_iter().find(|label| source.get(label).is_some()) else {
+        for key in ["format", "time_zone", "unit"] {
+            if source.get(key).is_some() {
+                let help = "leave it out, or say { metadata = \"…\" } or { tag = \"…\" }";
+                source.fault_of(key, &format!("`{key}` stands without `metadata` or `tag`"), help);
+                return None;
+            }
+        }
+        return event_time_of_key(section, source, help);
+    };
+    for other in ["key", "modified", "tag"] {
+        if other != label && source.get(other).is_some() {
+            source.fault_of(other, &format!("`{other}` stands beside `{label}`"), "keep one of the two");
+            return None;
+        }
+    }
+    let name = source.get(label).and_then(|value| value.parsed(words::identifier));
+    // Servers keep the names of metadata in small letters.
+    let name = name.map(|name| if label == "metadata" { name.to_lowercase() } else { name });
+    event_time_in(source, name.map(|name| format!("{label}:{name}")), policy_zone)
 }
 
 fn event_time_of_key(section: &Section<'_>, source: &Section<'_>, help: &str) -> Option<EventTime> {

@@ -115,6 +115,8 @@ pub static EVENT_TIME: Group = Group {
         optional("time_zone", Shape::Text, "Zone of texts that name none. Default: the policy's."),
         optional("unit", Shape::Words(&["seconds", "milliseconds"]), "What a number counts since the epoch."),
         optional("key", Shape::Text, "A date in the key, `ivr/{tenant}/%Y/%m/%d/` for example."),
+        optional("metadata", Shape::Text, "An entry of an object's own metadata; asked object by object."),
+        optional("tag", Shape::Text, "A tag of an object; asked object by object."),
         optional("modified", Shape::Boolean, "The time of last modification, where nothing better is known."),
     ],
 };
