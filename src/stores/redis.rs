@@ -1,10 +1,11 @@
 //! Redis as a store: one server, a cluster, or a primary behind sentinels; a record is a key, of whatever type.
-//! It owns how the traits are answered; the way there is `link`, keys are read by `layout`, looking is `look` over
-//! `scan`, changing is `erase` with `overwrite`.
+//! It owns how the traits are answered; the way there is `link`, keys are read by `layout`, looking is `look` and
+//! `find` over `scan`, changing is `erase` with `overwrite`.
 //!
 //! No command that reaches beyond the keys named is ever sent: no `KEYS`, no script, no `FLUSHDB`.
 
 mod erase;
+mod find;
 mod inspect;
 mod layout;
 mod link;
@@ -114,7 +115,7 @@ impl Reader for RedisReader {
         if !naming.is_empty() {
             return Err(self.names_nothing("find keys"));
         }
-        look::find(&self.link, query, after, budget).await
+        find::find(&self.link, query, after, budget).await
     }
 
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {

@@ -2,7 +2,7 @@
 
 use retentiond::plan::{TenantScope, Times};
 use retentiond::policy::{Method, TenantSource};
-use retentiond::stores::{Batch, Key, Reader as _, Store as _, Survival, Value};
+use retentiond::stores::{Batch, Budget, Key, Reader as _, Store as _, Survival, Value};
 
 use super::{WIDE, all_of, found, listed, marked, named, names, query, reader, set, tenant};
 use crate::servers::redis::{connect, database, send};
@@ -176,4 +176,31 @@ async fn a_hundred_thousand_keys_are_counted_and_erased_while_the_table_shrinks(
     assert_eq!(reader.survey(&query).await.unwrap().total().records, 0);
     let size = send(&mut connection, &["DBSIZE"]);
     assert_eq!(size, redis::Value::Int(50_001), "the neighbour's keys and the marker stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_ends_within_a_step_passes_over_no_key() {
+    // After a part of a step was erased, the same step reaches further: what is new in it must not be skipped.
+    for budget in [1, 7, 300, 700, 999] {
+        let url = database();
+        let mut connection = connect(&url);
+        for chunk in 0..4 {
+            let mut command = redis::cmd("MSET");
+            for number in 0..1000 {
+                let name = if number % 3 == 0 { "t-10" } else { "t-1" };
+                command.arg(format!("agent:{name}:{chunk}-{number}")).arg("v");
+            }
+            command.exec(&mut connection).unwrap();
+        }
+        let store = marked(&url).await;
+        let query = all_of(TEMPLATE, "t-1");
+        let (mut erased, mut position) = (0, None);
+        let budget = Budget { records_max: budget, window_keys: 1 };
+        while let Some(next) = store.find(&query, position.as_ref(), budget, &[]).await.unwrap() {
+            erased +=
+                store.erase(&query, &next.batch, Method::Delete).await.unwrap().counts[&tenant("t-1")].erased;
+            position = Some(next.position);
+        }
+        assert_eq!(erased, 2_664, "{budget:?}: one pass takes all that was there from its beginning");
+    }
 }

@@ -40,13 +40,13 @@ enum Fate {
 pub(super) async fn mark(link: &Link, ledger_id: &str, store: &StoreId) -> Result<(), StoreError> {
     let mut session = link.session("leave the marker").await?;
     let primary = session.owner(MARKER);
-    let commands = [
+    let commands = vec![
         cmd(&["MULTI"]),
         cmd_on("HSETNX", MARKER, &["ledger_id", ledger_id]),
         cmd_on("HSETNX", MARKER, &["store", store.as_str()]),
         cmd(&["EXEC"]),
     ];
-    match transacted(&mut session, primary, &commands).await {
+    match transacted(&mut session, primary, commands).await {
         Ok(Some(replies)) if replies == [Reply::Int(1), Reply::Int(1)] => Ok(()),
         Ok(_) => {
             let message = "there is a marker already";
@@ -159,7 +159,7 @@ impl<'w> Work<'w> {
                 let commands: Vec<Cmd> =
                     chunk.iter().map(|index| cmd_on("UNLINK", self.key(*index), &[])).collect();
                 let mut moved = false;
-                for (index, reply) in chunk.iter().zip(session.ask(primary, &commands).await?) {
+                for (index, reply) in chunk.iter().zip(session.ask(primary, commands).await?) {
                     match answered(session, reply) {
                         Ok(Reply::Int(0)) => self.settle(*index, Fate::AlreadyAbsent),
                         Ok(_) => self.settle(*index, Fate::Erased),
@@ -180,7 +180,7 @@ impl<'w> Work<'w> {
             .collect();
         for group in groups {
             let command = cmd_of("UNLINK", group.iter().map(|index| self.key(*index)));
-            let mut replies = session.ask(primary, &[command]).await?;
+            let mut replies = session.ask(primary, vec![command]).await?;
             let Reply::Int(gone) = answered(session, replies.pop().unwrap_or_default())? else {
                 let message = "the server did not say how many keys it deleted";
                 return Err(session.error(ErrorKind::Unreachable, Retry::Later, message).into());
@@ -248,8 +248,8 @@ impl<'w> Work<'w> {
         for index in doomed {
             if self.method != Method::Delete {
                 match prepare(session, primary, self.key(index)).await? {
-                    Ok(overwrite) => {
-                        commands.extend(overwrite.commands.iter().cloned());
+                    Ok(mut overwrite) => {
+                        commands.append(&mut overwrite.commands);
                         checks.push(overwrite);
                     }
                     Err(why) => {
@@ -265,7 +265,7 @@ impl<'w> Work<'w> {
             return Ok(true);
         }
         commands.push(cmd(&["EXEC"]));
-        let Some(replies) = transacted(session, primary, &commands).await? else { return Ok(false) };
+        let Some(replies) = transacted(session, primary, commands).await? else { return Ok(false) };
         let mut replies = replies.into_iter();
         let mut checks = checks.iter();
         for index in erasing {
@@ -299,7 +299,7 @@ impl<'w> Work<'w> {
                 commands.push(cmd_on("HMGET", self.key(*index), self.selector.fields()));
             }
         }
-        let mut replies = session.ask(primary, &commands).await?.into_iter();
+        let mut replies = session.ask(primary, commands).await?.into_iter();
         for _ in 0..2 {
             answered(session, replies.next().unwrap_or_default())?;
         }
@@ -365,7 +365,7 @@ pub(super) fn answered(session: &Session<'_>, reply: Reply) -> Result<Reply, Wro
 async fn transacted(
     session: &mut Session<'_>,
     primary: usize,
-    commands: &[Cmd],
+    commands: Vec<Cmd>,
 ) -> Result<Option<Vec<Reply>>, Wrong> {
     let mut replies = session.ask(primary, commands).await?;
     let executed = replies.pop().unwrap_or_default();

@@ -68,7 +68,7 @@ fn finding(fatal: bool, field: &str, message: &str, help: &str) -> Finding {
 async fn facts(session: &mut Session<'_>, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
     let sections = ["replication", "memory", "persistence"];
     let commands: Vec<Cmd> = sections.iter().map(|section| cmd(&["INFO", section])).collect();
-    let replies = session.ask(0, &commands).await?;
+    let replies = session.ask(0, commands).await?;
     let mut lines = String::new();
     for reply in &replies {
         lines.push_str(text(reply).unwrap_or_default());
@@ -92,7 +92,7 @@ async fn facts(session: &mut Session<'_>, findings: &mut Vec<Finding>) -> Result
         let help = "use a `volatile-…` policy or `noeviction`; without its marker the store is not believed";
         findings.push(finding(false, "store", message, help));
     }
-    let save = session.ask(0, &[cmd(&["CONFIG", "GET", "save"])]).await?;
+    let save = session.ask(0, vec![cmd(&["CONFIG", "GET", "save"])]).await?;
     let snapshots = match save.first() {
         Some(Reply::Array(pair)) => pair.get(1).and_then(text).map(|rule| !rule.is_empty()),
         _ => None,
@@ -135,7 +135,8 @@ async fn privileges(
 ) -> Result<(), StoreError> {
     // A key like those of the placement: every `*` of the pattern is a possible segment.
     let key: Vec<u8> = layout.pattern(None).into_iter().filter(|byte| *byte != b'\\').collect();
-    let Reply::BulkString(user) = session.ask(0, &[cmd(&["ACL", "WHOAMI"])]).await?.pop().unwrap_or_default()
+    let Reply::BulkString(user) =
+        session.ask(0, vec![cmd(&["ACL", "WHOAMI"])]).await?.pop().unwrap_or_default()
     else {
         return probe(session, &key, findings).await;
     };
@@ -152,7 +153,7 @@ async fn privileges(
         command
     };
     let asked: Vec<Cmd> = NEEDED.iter().chain(&DANGEROUS).map(|words| dry(words)).collect();
-    let replies = session.ask(0, &asked).await?;
+    let replies = session.ask(0, asked).await?;
     if matches!(replies.first(), Some(Reply::ServerError(_))) {
         // Nobody who may do little may ask what others may do. What can be tried without harm is tried.
         return probe(session, &key, findings).await;
@@ -196,7 +197,7 @@ async fn probe(session: &mut Session<'_>, key: &[u8], findings: &mut Vec<Finding
     let mut missing = Vec::new();
     for (name, command) in asked {
         let on = if name.ends_with("marker") { session.owner(MARKER) } else { primary };
-        match session.ask(on, &[command]).await?.pop() {
+        match session.ask(on, vec![command]).await?.pop() {
             Some(Reply::ServerError(answer)) if answer.code() == "NOPERM" => missing.push(name),
             _ => {}
         }
@@ -234,7 +235,7 @@ async fn types(
         }
         let Some((primary, keys)) = pass.next(session, layout).await? else { break };
         let commands: Vec<Cmd> = keys.iter().map(|key| cmd_on("TYPE", key, &[])).collect();
-        for reply in session.ask(primary, &commands).await? {
+        for reply in session.ask(primary, commands).await? {
             match text(&reply) {
                 Some("hash") => seen += 1,
                 Some("none") | None => {}

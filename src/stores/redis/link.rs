@@ -137,7 +137,7 @@ impl Link {
         connection: &mut MultiplexedConnection,
         question: Cmd,
     ) -> Result<Reply, StoreError> {
-        let mut replies = ask(connection, &[question])
+        let mut replies = ask(connection, vec![question])
             .await
             .map_err(|failed| of_connection(&self.store, operation, &failed))?;
         match replies.pop() {
@@ -310,7 +310,8 @@ impl Session<'_> {
     }
 
     /// Sends commands in one write; as many answers come back, errors of single commands among them.
-    pub(super) async fn ask(&mut self, primary: usize, commands: &[Cmd]) -> Result<Vec<Reply>, StoreError> {
+    pub(super) async fn ask(&mut self, primary: usize, commands: Vec<Cmd>) -> Result<Vec<Reply>, StoreError> {
+        let asked = commands.len();
         if commands.is_empty() {
             return Ok(Vec::new());
         }
@@ -318,7 +319,7 @@ impl Session<'_> {
             return Err(self.link.moving(self.operation));
         };
         match ask(&mut connection, commands).await {
-            Ok(replies) if replies.len() == commands.len() => Ok(replies),
+            Ok(replies) if replies.len() == asked => Ok(replies),
             Ok(_) => {
                 *self.served = None;
                 Err(self.error(ErrorKind::Unreachable, Retry::Later, "the server left a question unanswered"))
@@ -333,7 +334,7 @@ impl Session<'_> {
 
     /// As [`Session::ask`] for one command to one primary, whose error is ours.
     pub(super) async fn ask_one(&mut self, primary: usize, command: Cmd) -> Result<Reply, StoreError> {
-        match self.ask(primary, &[command]).await?.pop() {
+        match self.ask(primary, vec![command]).await?.pop() {
             Some(Reply::ServerError(answer)) => Err(self.refused(&answer)),
             Some(reply) => Ok(reply),
             None => Err(self.link.moving(self.operation)),
@@ -391,12 +392,13 @@ impl Session<'_> {
     }
 }
 
-async fn ask(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> Result<Vec<Reply>, RedisError> {
-    let mut pipeline = Pipeline::with_capacity(commands.len());
+async fn ask(connection: &mut MultiplexedConnection, commands: Vec<Cmd>) -> Result<Vec<Reply>, RedisError> {
+    let asked = commands.len();
+    let mut pipeline = Pipeline::with_capacity(asked);
     for command in commands {
-        pipeline.add_command(command.clone());
+        pipeline.add_command(command);
     }
-    connection.send_packed_commands(&pipeline, 0, commands.len()).await
+    connection.send_packed_commands(&pipeline, 0, asked).await
 }
 
 fn master_of(facts: Reply) -> Option<(String, String, u16)> {

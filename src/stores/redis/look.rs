@@ -1,28 +1,22 @@
-//! Everything in a Redis store that only looks: counting, finding, reading back, one key. It sends no command that
+//! Everything else in a Redis store that only looks: identity, counting, reading back, one key. It sends no command that
 //! changes anything.
-
-use std::collections::HashSet;
 
 use ::redis::{Cmd, Value as Reply};
 
 use super::layout::Layout;
 use super::link::{Link, Session};
-use super::scan::{Pace, Pass, chosen, fields_of, step};
-use super::select::{Depth, Fields, Selector, bytes_of, key_of};
+use super::scan::{Pass, chosen, fields_of};
+use super::select::{Depth, Fields, Selector, bytes_of};
 use super::wire::{cmd_of, cmd_on, parts, text};
 use super::{MARKER, refuse};
 use crate::facts::{Survey, Tally};
 use crate::policy::Placement;
 use crate::stores::{
-    Batch, Budget, ErrorKind, Found, Identity, Key, Listed, Position, Query, Retry, Seen, SeenTime,
-    StillThere, StoreError, Value,
+    Batch, ErrorKind, Identity, Listed, Query, Retry, Seen, SeenTime, StillThere, StoreError,
 };
 
 /// Keys asked about in one write.
 pub(super) const CHUNK: usize = 1_000;
-
-/// How often a search begins anew within one call because slots moved, before it is left for later.
-const RESTARTS_MAX: usize = 3;
 
 /// Who the store says it is.
 pub(super) async fn identity(link: &Link) -> Result<Identity, StoreError> {
@@ -62,12 +56,12 @@ async fn survey_once(session: &mut Session<'_>, selector: &Selector<'_>) -> Resu
     let mut survey = Survey::default();
     let mut pass = Pass::begin(session, selector.pattern()).await?;
     while let Some((primary, keys)) = pass.next(session, &selector.layout).await? {
-        for (key, fields) in chosen(session, primary, keys, selector).await? {
-            let at = match selector.time(&fields) {
+        for one in chosen(session, primary, keys, selector).await? {
+            let at = match selector.time(&one.fields) {
                 SeenTime::Usable(at) => Some(at),
                 SeenTime::None | SeenTime::Unusable => None,
             };
-            match selector.layout.read(&key).and_then(|fitting| fitting.tenant) {
+            match one.tenant {
                 Some(tenant) => {
                     let tally = Tally { records: 1, oldest: at, newest: at };
                     survey.tenants.entry(tenant).or_default().add(&tally);
@@ -91,168 +85,6 @@ pub(super) async fn population(link: &Link, placement: &Placement, at_most: u64)
         records += keys.len() as u64;
     }
     Ok(records.min(at_most))
-}
-
-/// Where a search goes on: at a cursor of a primary, behind a key of the step that begins there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    /// The connections that gave the cursor.
-    number: String,
-    primary: usize,
-    /// `None` when all primaries were searched.
-    cursor: Option<String>,
-    behind: Option<Vec<u8>>,
-}
-
-impl Place {
-    fn beginning(session: &Session<'_>) -> Self {
-        Self { number: session.number().to_string(), primary: 0, cursor: Some("0".into()), behind: None }
-    }
-
-    fn of(position: &Position) -> Option<Self> {
-        let (number, primary, rest) = match position.0.0.as_slice() {
-            [Value::Text(number), Value::Int(primary), rest @ ..] => (number, primary, rest),
-            _ => return None,
-        };
-        let (cursor, behind) = match rest {
-            [] => (None, None),
-            [Value::Text(cursor)] => (Some(cursor.clone()), None),
-            [Value::Text(cursor), Value::Bytes(behind)] => (Some(cursor.clone()), Some(behind.clone())),
-            _ => return None,
-        };
-        Some(Self { number: number.clone(), primary: usize::try_from(*primary).ok()?, cursor, behind })
-    }
-
-    fn position(self) -> Position {
-        let primary = i64::try_from(self.primary).unwrap_or(i64::MAX);
-        let mut values = vec![Value::Text(self.number), Value::Int(primary)];
-        values.extend(self.cursor.map(Value::Text));
-        values.extend(self.behind.map(Value::Bytes));
-        Position(Key(values))
-    }
-}
-
-/// The next batch. A step's keys are handed out in order of their bytes, so that a small budget can stop among them.
-pub(super) async fn find(
-    link: &Link,
-    query: &Query,
-    after: Option<&Position>,
-    budget: Budget,
-) -> Result<Option<Found>, StoreError> {
-    let operation = "find keys";
-    let selector = selector(link, query, operation, Depth::Belongs)?;
-    let mut session = link.session(operation).await?;
-    let mut place = match after {
-        None => {
-            session.settled().await?;
-            Place::beginning(&session)
-        }
-        Some(position) => {
-            let message = "the position is none of a scan";
-            Place::of(position).ok_or_else(|| session.error(ErrorKind::Unresolved, Retry::Never, message))?
-        }
-    };
-    let mut search = Search {
-        selector: &selector,
-        most: budget.records_max.max(1),
-        listed: Vec::new(),
-        known: HashSet::new(),
-    };
-    for _ in 0..RESTARTS_MAX {
-        match search.run(&mut session, &mut place).await? {
-            Ended::Full => break,
-            // The server is another one, or slots moved: all is searched again from the beginning.
-            Ended::Lost => {
-                session.refresh().await?;
-                session.settled().await?;
-                place = Place::beginning(&session);
-            }
-        }
-    }
-    let is_lost = place.cursor.is_some() && (search.listed.len() as u64) < search.most;
-    if is_lost {
-        return Err(link.moving(operation));
-    }
-    let listed = search.listed;
-    if listed.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Found { batch: Batch::List(listed), position: place.position() }))
-}
-
-/// How a search over the primaries ended.
-enum Ended {
-    /// The batch is full, or there is no more.
-    Full,
-    /// The servers are not those that the search began in.
-    Lost,
-}
-
-struct Search<'s> {
-    selector: &'s Selector<'s>,
-    most: u64,
-    listed: Vec<Listed>,
-    known: HashSet<Vec<u8>>,
-}
-
-impl Search<'_> {
-    async fn run(&mut self, session: &mut Session<'_>, place: &mut Place) -> Result<Ended, StoreError> {
-        let pattern = self.selector.pattern();
-        let mut pace = Pace::start();
-        while let Some(cursor) = place.cursor.clone() {
-            if place.number != session.number().to_string() {
-                return Ok(Ended::Lost);
-            }
-            let (next, mut keys) = step(session, place.primary, &cursor, &pattern, &mut pace).await?;
-            keys.sort_unstable();
-            keys.dedup();
-            keys.retain(|key| place.behind.as_ref().is_none_or(|behind| key > behind));
-            if !self.take(session, keys, place).await? {
-                return Ok(Ended::Full);
-            }
-            place.behind = None;
-            place.cursor = next;
-            if place.cursor.is_none() {
-                if place.primary + 1 < session.primaries() {
-                    place.primary += 1;
-                    place.cursor = Some("0".into());
-                } else if session.settled().await.is_err() {
-                    place.cursor = Some("0".into());
-                    return Ok(Ended::Lost);
-                }
-            }
-            if self.listed.len() as u64 >= self.most {
-                return Ok(Ended::Full);
-            }
-        }
-        Ok(Ended::Full)
-    }
-
-    /// Takes the keys of a step that belong. False where the batch was full before the last of them; the place is
-    /// then behind the last one taken.
-    async fn take(
-        &mut self,
-        session: &mut Session<'_>,
-        keys: Vec<Vec<u8>>,
-        place: &mut Place,
-    ) -> Result<bool, StoreError> {
-        for (key, _) in chosen(session, place.primary, keys, self.selector).await? {
-            // Records without a tenant are only ever counted.
-            let Some(tenant) = self.selector.layout.read(&key).and_then(|fitting| fitting.tenant) else {
-                continue;
-            };
-            if !self.known.insert(key.clone()) {
-                continue;
-            }
-            if self.listed.len() as u64 >= self.most {
-                return Ok(false);
-            }
-            place.behind = Some(key.clone());
-            let (names, stamp) = (std::collections::BTreeMap::new(), String::new());
-            self.listed.push(Listed { tenant, key: key_of(key), names, stamp });
-        }
-        Ok(true)
-    }
 }
 
 /// What is still there of a batch.
@@ -297,7 +129,7 @@ async fn absent_of(
     let commands: Vec<Cmd> = keys.iter().map(|key| cmd_on("EXISTS", key, &[])).collect();
     let mut there: Vec<(usize, &Listed, &[u8])> = Vec::new();
     for ((reply, (index, listed)), key) in
-        session.ask(primary, &commands).await?.into_iter().zip(chunk).zip(&keys)
+        session.ask(primary, commands).await?.into_iter().zip(chunk).zip(&keys)
     {
         if let Reply::ServerError(answer) = &reply {
             return Err(session.refused(answer));

@@ -22,8 +22,10 @@ const ELEMENTS_MAX: i64 = 100_000;
 /// What is sent for one key within the transaction, before its `UNLINK`.
 #[derive(Debug)]
 pub(super) struct Overwrite {
-    /// The last one reads the whole value.
+    /// The last one reads the whole value. They are taken out to be sent.
     pub(super) commands: Vec<Cmd>,
+    /// How many they are.
+    sent: usize,
     kind: Kind,
     /// How many bytes the values had.
     bytes: usize,
@@ -40,9 +42,13 @@ enum Kind {
 }
 
 impl Overwrite {
+    fn new(commands: Vec<Cmd>, kind: Kind, bytes: usize) -> Self {
+        Self { sent: commands.len(), commands, kind, bytes }
+    }
+
     /// Takes the answers to the commands, and says whether the last of them holds zeros only, as many as there were.
     pub(super) fn read_back_as_zeros(&self, replies: &mut impl Iterator<Item = Reply>) -> bool {
-        let Some(read) = replies.by_ref().take(self.commands.len()).last() else { return false };
+        let Some(read) = replies.by_ref().take(self.sent).last() else { return false };
         let values: Vec<Vec<u8>> = match self.kind {
             Kind::Values | Kind::Members => strings(read),
             Kind::Entries => entries(read).into_iter().flat_map(values_of).collect(),
@@ -88,7 +94,7 @@ pub(super) async fn prepare(
             let mut set = cmd_on("SETRANGE", key, &["0"]);
             set.arg(vec![0_u8; bytes]);
             let commands = vec![set, cmd_on("GET", key, &[])];
-            Overwrite { commands, kind: Kind::Values, bytes }
+            Overwrite::new(commands, Kind::Values, bytes)
         }
         "hash" => hash(key, &strings(ask(session, primary, cmd_on("HGETALL", key, &[])).await?)),
         "list" => list(key, &strings(ask(session, primary, cmd_on("LRANGE", key, &["0", "-1"])).await?)),
@@ -101,7 +107,7 @@ pub(super) async fn prepare(
 }
 
 async fn ask(session: &mut Session<'_>, primary: usize, command: Cmd) -> Result<Reply, Wrong> {
-    let mut replies = session.ask(primary, &[command]).await?;
+    let mut replies = session.ask(primary, vec![command]).await?;
     answered(session, replies.pop().unwrap_or_default())
 }
 
@@ -118,7 +124,7 @@ fn hash(key: &[u8], pairs: &[Vec<u8>]) -> Overwrite {
             bytes += value.len();
         }
     }
-    Overwrite { commands: vec![set, cmd_on("HVALS", key, &[])], kind: Kind::Values, bytes }
+    Overwrite::new(vec![set, cmd_on("HVALS", key, &[])], Kind::Values, bytes)
 }
 
 fn list(key: &[u8], values: &[Vec<u8>]) -> Overwrite {
@@ -129,7 +135,7 @@ fn list(key: &[u8], values: &[Vec<u8>]) -> Overwrite {
     };
     let mut commands: Vec<Cmd> = values.iter().enumerate().map(set).collect();
     commands.push(cmd_on("LRANGE", key, &["0", "-1"]));
-    Overwrite { commands, kind: Kind::Values, bytes: values.iter().map(Vec::len).sum() }
+    Overwrite::new(commands, Kind::Values, values.iter().map(Vec::len).sum())
 }
 
 fn members(key: &[u8], members: Vec<Vec<u8>>, are_scored: bool) -> Overwrite {
@@ -154,7 +160,7 @@ fn members(key: &[u8], members: Vec<Vec<u8>>, are_scored: bool) -> Overwrite {
         commands.push(cmd_of(remove, std::iter::once(key).chain(others)));
     }
     commands.push(read);
-    Overwrite { commands, kind: Kind::Members, bytes: members.iter().map(Vec::len).sum() }
+    Overwrite::new(commands, Kind::Members, members.iter().map(Vec::len).sum())
 }
 
 /// Entries are written anew behind the old ones, and those trimmed away.
@@ -176,7 +182,7 @@ fn stream(key: &[u8], entries: Vec<Vec<Vec<u8>>>) -> Overwrite {
         trim.arg(key).arg("MAXLEN").arg("=").arg(entries.len());
     }
     commands.push(cmd_on("XRANGE", key, &["-", "+"]));
-    Overwrite { commands, kind: Kind::Entries, bytes }
+    Overwrite::new(commands, Kind::Entries, bytes)
 }
 
 /// The strings of an answer, which may be a single one.

@@ -1,4 +1,4 @@
-//! A way through all keys of a store, step by step, and the counting and finding that goes along it.
+//! A way through all keys of a store, step by step.
 //! It owns the order, what is seen twice and where a pass ends; which keys are meant is said by [`Selector`].
 //!
 //! `SCAN` gives every key that is there from the beginning of a pass to its end, some of them twice, and of the others
@@ -17,6 +17,7 @@ use super::link::Session;
 use super::select::{Fields, Selector};
 use super::wire::{bytes, cmd_on, parts, text};
 use crate::clock::Stopwatch;
+use crate::id::TenantId;
 use crate::stores::{ErrorKind, Retry, StoreError};
 
 /// Keys asked for in one step at first: 1,000 was measured best; 10,000 holds up others for 50 ms.
@@ -126,15 +127,26 @@ impl Pass {
 /// any table however large. What is repeated from farther back is counted again: a count may be too high then, which
 /// makes a limit stricter and a step end early, and is never too low.
 #[derive(Debug, Default)]
-struct Recent {
+pub(super) struct Recent {
     hashers: (RandomState, RandomState),
     young: HashSet<(u64, u64)>,
     old: HashSet<(u64, u64)>,
 }
 
 impl Recent {
-    fn is_new(&mut self, key: &[u8]) -> bool {
-        let hash = (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key));
+    fn hash(&self, key: &[u8]) -> (u64, u64) {
+        (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
+    }
+
+    /// True where the key was seen.
+    pub(super) fn is_known(&self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        self.old.contains(&hash) || self.young.contains(&hash)
+    }
+
+    /// True where the key was not seen; it is now.
+    pub(super) fn is_new(&mut self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
         if self.old.contains(&hash) || !self.young.insert(hash) {
             return false;
         }
@@ -156,7 +168,7 @@ pub(super) async fn fields_of(
         return Ok(vec![Fields::default(); keys.len()]);
     }
     let commands: Vec<Cmd> = keys.iter().map(|key| cmd_on("HMGET", key, selector.fields())).collect();
-    let replies = session.ask(primary, &commands).await?;
+    let replies = session.ask(primary, commands).await?;
     let mut fields = Vec::with_capacity(replies.len());
     for reply in replies {
         if let Reply::ServerError(answer) = &reply
@@ -169,43 +181,64 @@ pub(super) async fn fields_of(
     Ok(fields)
 }
 
-/// Of the keys found by a step, those that belong to the selection, with their fields.
+/// A key that belongs to the selection.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// Its bytes.
+    pub(super) key: Vec<u8>,
+    /// Whose it is.
+    pub(super) tenant: Option<TenantId>,
+    /// What was read of it.
+    pub(super) fields: Fields,
+}
+
+/// Of the keys found by a step, those that belong to the selection.
 pub(super) async fn chosen(
     session: &mut Session<'_>,
     primary: usize,
-    mut keys: Vec<Vec<u8>>,
+    keys: Vec<Vec<u8>>,
     selector: &Selector<'_>,
-) -> Result<Vec<(Vec<u8>, Fields)>, StoreError> {
-    keys.retain(|key| {
-        let fitting = selector.layout.read(key);
-        fitting.is_some_and(|fitting| selector.tenant_matches(fitting.tenant.as_ref()))
-    });
-    let fields = {
-        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        fields_of(session, primary, &keys, selector).await?
-    };
-    let mut chosen: Vec<(Vec<u8>, Fields)> = keys.into_iter().zip(fields).collect();
-    chosen.retain(|(key, fields)| {
-        selector.layout.read(key).is_some_and(|fitting| selector.matches(&fitting, fields))
-    });
-    if selector.fields().is_empty() {
+) -> Result<Vec<Chosen>, StoreError> {
+    let is_told = selector.fields().is_empty();
+    let mut chosen = Vec::with_capacity(keys.len());
+    for key in keys {
+        let Some(fitting) = selector.layout.read(&key) else { continue };
+        let belongs = if is_told {
+            selector.matches(&fitting, &Fields::default())
+        } else {
+            selector.tenant_matches(fitting.tenant.as_ref())
+        };
+        if belongs {
+            let tenant = fitting.tenant;
+            chosen.push(Chosen { key, tenant, fields: Fields::default() });
+        }
+    }
+    if is_told {
         return Ok(chosen);
     }
+    let read: Vec<&[u8]> = chosen.iter().map(|one| one.key.as_slice()).collect();
+    let fields = fields_of(session, primary, &read, selector).await?;
+    for (one, fields) in chosen.iter_mut().zip(fields) {
+        one.fields = fields;
+    }
+    chosen.retain(|one| {
+        selector.layout.read(&one.key).is_some_and(|fitting| selector.matches(&fitting, &one.fields))
+    });
     // A key without any of the fields may have gone since the step: it is no record without a time then, but none.
     let doubtful: Vec<Cmd> = chosen
         .iter()
-        .filter(|(_, fields)| fields.is_empty())
-        .map(|(key, _)| cmd_on("EXISTS", key, &[]))
+        .filter(|one| one.fields.is_empty())
+        .map(|one| cmd_on("EXISTS", &one.key, &[]))
         .collect();
     let mut there = Vec::with_capacity(doubtful.len());
-    for reply in session.ask(primary, &doubtful).await? {
+    for reply in session.ask(primary, doubtful).await? {
         if let Reply::ServerError(answer) = &reply {
             return Err(session.refused(answer));
         }
         there.push(reply == Reply::Int(1));
     }
     let mut there = there.into_iter();
-    chosen.retain(|(_, fields)| !fields.is_empty() || there.next().unwrap_or(true));
+    chosen.retain(|one| !one.fields.is_empty() || there.next().unwrap_or(true));
     Ok(chosen)
 }
 
