@@ -5,6 +5,7 @@ pub mod event_time;
 pub mod files;
 mod judge;
 pub mod memory;
+pub mod mysql;
 pub mod sql;
 pub mod sqlite;
 mod through;
@@ -346,10 +347,11 @@ pub struct Kind {
 }
 
 /// The table of kinds that this build can open, one line each.
-pub const KINDS: [Kind; 3] = [
+pub const KINDS: [Kind; 4] = [
     Kind { name: "memory", capability: memory::capability },
     Kind { name: "sqlite", capability: sqlite::capability },
     Kind { name: "files", capability: files::capability },
+    Kind { name: "mysql", capability: mysql::capability },
 ];
 
 /// Opens a store for looking only.
@@ -360,8 +362,8 @@ pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn R
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteReader::open(id, path).await?)),
         StoreConfig::Files { path } => Ok(Arc::new(files::FilesReader::open(id, path)?)),
-        other @ (StoreConfig::Mysql { .. }
-        | StoreConfig::Redis { .. }
+        StoreConfig::Mysql { url } => Ok(Arc::new(mysql::MysqlReader::open(id, url).await?)),
+        other @ (StoreConfig::Redis { .. }
         | StoreConfig::S3 { .. }
         | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
     }
@@ -375,8 +377,8 @@ pub async fn open_store(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn St
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteStore::open(id, path).await?)),
         StoreConfig::Files { path } => Ok(Arc::new(files::FilesStore::open(id, path)?)),
-        other @ (StoreConfig::Mysql { .. }
-        | StoreConfig::Redis { .. }
+        StoreConfig::Mysql { url } => Ok(Arc::new(mysql::MysqlStore::open(id, url).await?)),
+        other @ (StoreConfig::Redis { .. }
         | StoreConfig::S3 { .. }
         | StoreConfig::Elasticsearch { .. }) => Err(not_in_this_build(id, other.kind())),
     }
@@ -389,7 +391,7 @@ fn not_in_this_build(id: &StoreId, kind: &str) -> StoreError {
         operation: "open",
         store: id.clone(),
         message: format!(
-            "stores of kind `{kind}` cannot be opened by this version; `memory`, `sqlite` and `files` can"
+            "stores of kind `{kind}` cannot be opened by this version; `memory`, `sqlite`, `files` and `mysql` can"
         ),
     }
 }

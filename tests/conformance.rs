@@ -6,6 +6,7 @@ mod files;
 mod files_bench;
 mod fixture;
 mod memory_bench;
+mod mysql_bench;
 mod sqlite_bench;
 
 use retentiond::stores::KINDS;
@@ -27,6 +28,14 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
         "memory" => [tables, files].concat(),
         "sqlite" => tables,
         "files" => files,
+        "mysql" => {
+            let own = [
+                Shape::table(Time::DateTime).with_index(),
+                Shape::table(Time::Timestamp),
+                Shape::table(Time::DateTime).without_key(),
+            ];
+            [tables, own.to_vec()].concat()
+        }
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -37,6 +46,7 @@ async fn bench(kind: &str, shape: Shape) -> Box<dyn Bench> {
         "memory" => Box::new(memory_bench::MemoryBench::new(shape)),
         "sqlite" => Box::new(sqlite_bench::SqliteBench::new(shape).await),
         "files" => Box::new(files_bench::FilesBench::new(shape)),
+        "mysql" => Box::new(mysql_bench::MysqlBench::new(shape).await),
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -64,6 +74,11 @@ async fn sqlite_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_keep_the_contract() {
     keeps_the_contract("files").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_keeps_the_contract() {
+    keeps_the_contract("mysql").await;
 }
 
 async fn keeps_the_contract(kind: &str) {

@@ -3,6 +3,8 @@
 //!
 //! A server that cannot be started fails the test that asked for it: a store that did not run is never skipped.
 
+pub(crate) mod mariadb;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

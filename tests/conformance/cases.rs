@@ -7,7 +7,7 @@ use retentiond::id::{StoreId, TenantId};
 use retentiond::plan::{Selection, TenantScope, Times};
 use retentiond::policy::{Method, Records};
 use retentiond::stores::{
-    Batch, Budget, ErrorKind, Found, NamingColumns, Position, Query, Reader, SeenTime, Survival,
+    Batch, Budget, ErrorKind, Found, KINDS, NamingColumns, Position, Query, Reader, SeenTime, Survival,
 };
 
 use super::fixture::{
@@ -15,7 +15,6 @@ use super::fixture::{
     tenant,
 };
 
-const METHODS: [Method; 3] = [Method::Delete, Method::OverwriteThenDelete, Method::Zero];
 const LARGE: Budget = Budget { records_max: 1000, window_keys: 10_000 };
 
 /// What is asked, and of which records it is true.
@@ -205,6 +204,12 @@ pub(crate) struct Suite<'k> {
 }
 
 impl Suite<'_> {
+    /// What the kind claims to be able to do.
+    fn methods(&self) -> Vec<Method> {
+        let kind = KINDS.iter().find(|kind| kind.name == self.kind).unwrap();
+        (kind.capability)().levels.into_keys().collect()
+    }
+
     async fn filled(&self) -> (Box<dyn Bench>, Vec<Record>) {
         let mut bench = super::bench(self.kind, self.shape).await;
         let records = records(self.shape);
@@ -225,7 +230,8 @@ impl Suite<'_> {
     pub(crate) async fn every_selection_is_counted_found_erased_and_read_back_exactly(&self) {
         for (turn, asked) in asked().into_iter().enumerate() {
             let (bench, records) = self.filled().await;
-            let method = METHODS[turn % METHODS.len()];
+            let methods = self.methods();
+            let method = methods[turn % methods.len()];
             let context = format!("{} {:?}: {} by {method:?}", self.kind, self.shape, asked.title);
             let query = query(self.shape.placement(), asked.selection);
             let before = bench.dump().await;
@@ -321,7 +327,7 @@ impl Suite<'_> {
         if self.shape.time == super::fixture::Time::None {
             return;
         }
-        for method in METHODS {
+        for method in self.methods() {
             let (mut bench, records) = self.filled().await;
             let context = format!("{} {:?} by {method:?}", self.kind, self.shape);
             let (store, reader) = (bench.store().await, bench.reader().await);
@@ -357,7 +363,7 @@ impl Suite<'_> {
     }
 
     pub(crate) async fn every_method_reaches_the_level_that_is_claimed(&self) {
-        for method in METHODS {
+        for method in self.methods() {
             let (mut bench, records) = self.filled().await;
             let context = format!("{} {:?} by {method:?}", self.kind, self.shape);
             let (store, reader) = (bench.store().await, bench.reader().await);

@@ -25,20 +25,17 @@ fn capability(store: &StoreConfig) -> Capability {
     if let Some(kind) = opened {
         return (kind.capability)();
     }
-    let (zero, versions) = match store {
-        StoreConfig::Mysql { .. } => (true, false),
+    let versions = match store {
         // Memory and append-only files of Redis are not rebuilt by us; nor are the parts of an object store.
-        StoreConfig::S3 { .. } => (false, true),
+        StoreConfig::S3 { .. } => true,
         StoreConfig::Redis { .. }
         | StoreConfig::Elasticsearch { .. }
+        | StoreConfig::Mysql { .. }
         | StoreConfig::Sqlite { .. }
-        | StoreConfig::Files { .. } => (false, false),
+        | StoreConfig::Files { .. } => false,
     };
-    let mut levels =
+    let levels =
         BTreeMap::from([(Method::Delete, Level::Deleted), (Method::OverwriteThenDelete, Level::Overwritten)]);
-    if zero {
-        levels.insert(Method::Zero, Level::Scrubbed);
-    }
     Capability { kind: store.kind().to_owned(), levels, versions }
 }
 
