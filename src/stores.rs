@@ -6,6 +6,7 @@ pub mod event_time;
 pub mod files;
 mod judge;
 pub mod memory;
+pub mod mysql;
 pub mod redis;
 pub mod s3;
 pub mod sql;
@@ -387,19 +388,20 @@ pub struct Kind {
 }
 
 /// The table of kinds that this build can open, one line each.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 7] = [
     Kind { name: "memory", capability: memory::capability },
     Kind { name: "sqlite", capability: sqlite::capability },
     Kind { name: "files", capability: files::capability },
     Kind { name: "elasticsearch", capability: elasticsearch::capability },
     Kind { name: "redis", capability: redis::capability },
     Kind { name: "s3", capability: s3::capability },
+    Kind { name: "mysql", capability: mysql::capability },
 ];
 
 /// Opens a store for looking only.
 ///
 /// # Errors
-/// Where the store cannot be opened, does not exist, or is of a kind that this build does not open.
+/// Where the store cannot be opened or does not exist.
 pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn Reader>, StoreError> {
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(sqlite::SqliteReader::open(id, path).await?)),
@@ -410,7 +412,7 @@ pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn R
         }
         StoreConfig::Redis { .. } => Ok(Arc::new(redis::RedisReader::open(id, config).await?)),
         StoreConfig::S3(settings) => Ok(Arc::new(s3::S3Reader::open(id, settings).await?)),
-        other @ StoreConfig::Mysql { .. } => Err(not_in_this_build(id, other.kind())),
+        StoreConfig::Mysql { url } => Ok(Arc::new(mysql::MysqlReader::open(id, url).await?)),
     }
 }
 
@@ -428,16 +430,6 @@ pub async fn open_store(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn St
         }
         StoreConfig::Redis { .. } => Ok(Arc::new(redis::RedisStore::open(id, config).await?)),
         StoreConfig::S3(settings) => Ok(Arc::new(s3::S3Store::open(id, settings).await?)),
-        other @ StoreConfig::Mysql { .. } => Err(not_in_this_build(id, other.kind())),
-    }
-}
-
-fn not_in_this_build(id: &StoreId, kind: &str) -> StoreError {
-    StoreError {
-        kind: ErrorKind::Schema,
-        retry: Retry::Never,
-        operation: "open",
-        store: id.clone(),
-        message: format!("stores of kind `{kind}` cannot be opened by this version"),
+        StoreConfig::Mysql { url } => Ok(Arc::new(mysql::MysqlStore::open(id, url).await?)),
     }
 }

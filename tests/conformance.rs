@@ -7,6 +7,7 @@ mod files;
 mod files_bench;
 mod fixture;
 mod memory_bench;
+mod mysql_bench;
 mod redis_bench;
 mod s3_bench;
 mod sqlite_bench;
@@ -51,6 +52,14 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
             Shape::prefix(Time::Key).with_index(),
             Shape::prefix(Time::Text).without_key().with_index(),
         ],
+        "mysql" => {
+            let own = [
+                Shape::table(Time::DateTime).with_index(),
+                Shape::table(Time::Timestamp),
+                Shape::table(Time::DateTime).without_key(),
+            ];
+            [tables, own.to_vec()].concat()
+        }
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -64,6 +73,7 @@ async fn bench(kind: &str, shape: Shape) -> Box<dyn Bench> {
         "s3" => Box::new(s3_bench::S3Bench::new(shape).await),
         "files" => Box::new(files_bench::FilesBench::new(shape)),
         "redis" => Box::new(redis_bench::RedisBench::new(shape).await),
+        "mysql" => Box::new(mysql_bench::MysqlBench::new(shape).await),
         other => panic!("the kind `{other}` has no stanza in the conformance suite"),
     }
 }
@@ -107,6 +117,11 @@ async fn redis_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_the_contract() {
     keeps_the_contract("s3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_keeps_the_contract() {
+    keeps_the_contract("mysql").await;
 }
 
 async fn keeps_the_contract(kind: &str) {

@@ -4,6 +4,7 @@
 //! A server that cannot be started fails the test that asked for it: a store that did not run is never skipped.
 
 pub(crate) mod between;
+pub(crate) mod mariadb;
 pub(crate) mod moto;
 pub(crate) mod objects;
 pub(crate) mod opensearch;

@@ -1,16 +1,17 @@
 //! What stores that speak SQL share: statements made of text and bound values, quoting of identifiers, lists that
 //! travel as one bound value, and how a subject is written. It knows no table and opens no connection.
 
+use sqlx::mysql::MySqlArguments;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Sqlite};
+use sqlx::{AssertSqlSafe, MySql, Sqlite};
 
 use crate::policy::SubjectFormat;
 use crate::stores::Value;
 
 /// A statement, or a piece of one: text in which every value is a placeholder, and the values in order.
 ///
-/// The only way from here to a database is [`Sql::sqlite`]. Text is pushed by this crate only: literals of our own
-/// and identifiers that came out of the catalogue and through [`quoted`].
+/// The only ways from here to a database are [`Sql::sqlite`] and [`Sql::mysql`]. Text is pushed by this crate only: literals of our own
+/// and identifiers that came out of the catalogue and through [`quoted`] or [`backticked`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Sql {
     text: String,
@@ -56,6 +57,11 @@ impl Sql {
         self.bind(Value::Int(number))
     }
 
+    /// Adds a placeholder and bytes.
+    pub(crate) fn bind_bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.bind(Value::Bytes(bytes.into()))
+    }
+
     /// Adds another piece as it is.
     pub(crate) fn append(mut self, other: &Self) -> Self {
         self.text.push_str(&other.text);
@@ -98,6 +104,19 @@ impl Sql {
         query
     }
 
+    /// Ready to be sent to `MySQL` or `MariaDB`.
+    pub(crate) fn mysql(&self) -> sqlx::query::Query<'static, MySql, MySqlArguments> {
+        let mut query = sqlx::query(AssertSqlSafe(self.text.clone()));
+        for value in &self.values {
+            query = match value {
+                Value::Int(number) => query.bind(*number),
+                Value::Text(text) => query.bind(text.clone()),
+                Value::Bytes(bytes) => query.bind(bytes.clone()),
+            };
+        }
+        query
+    }
+
     fn joined(conditions: &[Self], word: &str, none: fn() -> Self) -> Self {
         match conditions {
             [] => none(),
@@ -116,6 +135,11 @@ impl Sql {
 /// An identifier in double quotes, as SQLite and standard SQL read it. It must have been seen in the catalogue.
 pub(crate) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// An identifier in backticks, as `MySQL` and `MariaDB` read it in every mode. It must have been seen in the catalogue.
+pub(crate) fn backticked(identifier: &str) -> String {
+    format!("`{}`", identifier.replace('`', "``"))
 }
 
 /// Any number of texts as one bound value, for `json_each(?)`. `None` where one of them holds a NUL character, which
@@ -160,6 +184,11 @@ mod tests {
     #[test]
     fn a_quote_in_an_identifier_is_doubled() {
         assert_eq!(quoted(r#"a"b; DROP TABLE x"#), r#""a""b; DROP TABLE x""#);
+    }
+
+    #[test]
+    fn a_backtick_in_an_identifier_is_doubled() {
+        assert_eq!(backticked("a`b; DROP TABLE x"), "`a``b; DROP TABLE x`");
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub(crate) enum Time {
     IsoText,
     Seconds,
     Milliseconds,
+    /// A database's own type for a wall clock's reading.
+    DateTime,
+    /// A database's own type for an instant.
+    Timestamp,
     /// A date in the path.
     Key,
     Modified,
@@ -106,7 +110,13 @@ impl Shape {
         match self.time {
             Time::Seconds => SubjectFormat::Digits,
             Time::Milliseconds => SubjectFormat::E164,
-            Time::Text | Time::IsoText | Time::Key | Time::Modified | Time::None => SubjectFormat::AsIs,
+            Time::Text
+            | Time::IsoText
+            | Time::DateTime
+            | Time::Timestamp
+            | Time::Key
+            | Time::Modified
+            | Time::None => SubjectFormat::AsIs,
         }
     }
 
@@ -123,7 +133,13 @@ impl Shape {
         match self.time {
             Time::Milliseconds => TimeDelta::milliseconds(1),
             Time::Modified => TimeDelta::nanoseconds(1),
-            Time::Text | Time::IsoText | Time::Seconds | Time::Key | Time::None => TimeDelta::seconds(1),
+            Time::Text
+            | Time::IsoText
+            | Time::Seconds
+            | Time::DateTime
+            | Time::Timestamp
+            | Time::Key
+            | Time::None => TimeDelta::seconds(1),
         }
     }
 
@@ -158,8 +174,8 @@ impl Shape {
                 TenantSource::Template
             },
             event_time: match self.time {
-                Time::Text => Some(text(ZONE)),
-                Time::IsoText => Some(text(Tz::Europe__Berlin)),
+                Time::Text | Time::DateTime => Some(text(ZONE)),
+                Time::IsoText | Time::Timestamp => Some(text(Tz::Europe__Berlin)),
                 Time::Seconds => Some(epoch(EpochUnit::Seconds)),
                 Time::Milliseconds => Some(epoch(EpochUnit::Milliseconds)),
                 Time::Key => Some(EventTime::Key("ivr/{tenant}/%Y/%m/%d/".into())),
@@ -367,7 +383,12 @@ fn adapt(shape: Shape, mut record: Record) -> Option<Record> {
                 return None;
             }
         }
-        Time::Text | Time::IsoText | Time::Seconds | Time::Milliseconds => {}
+        Time::Text
+        | Time::IsoText
+        | Time::Seconds
+        | Time::Milliseconds
+        | Time::DateTime
+        | Time::Timestamp => {}
     }
     Some(record)
 }

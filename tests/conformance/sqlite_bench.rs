@@ -36,9 +36,10 @@ pub(crate) fn stored_time(shape: Shape, when: When) -> Stored {
         (When::At(at), Time::Seconds) => Stored::Int(at.timestamp()),
         (When::At(at), Time::Milliseconds) => Stored::Int(at.timestamp_millis()),
         (When::At(at), Time::IsoText) => Stored::Text(at.format("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        (When::At(at), Time::Text | Time::Key | Time::Modified | Time::None) => {
-            Stored::Text(at.with_timezone(&ZONE).format("%Y-%m-%d %H:%M:%S").to_string())
-        }
+        (
+            When::At(at),
+            Time::Text | Time::DateTime | Time::Timestamp | Time::Key | Time::Modified | Time::None,
+        ) => Stored::Text(at.with_timezone(&ZONE).format("%Y-%m-%d %H:%M:%S").to_string()),
     }
 }
 
@@ -79,7 +80,13 @@ impl SqliteBench {
         let id = if shape.has_key { "id INTEGER PRIMARY KEY" } else { "id INTEGER" };
         let time = match shape.time {
             Time::Seconds | Time::Milliseconds => "INTEGER",
-            Time::Text | Time::IsoText | Time::Key | Time::Modified | Time::None => "TEXT",
+            Time::Text
+            | Time::IsoText
+            | Time::DateTime
+            | Time::Timestamp
+            | Time::Key
+            | Time::Modified
+            | Time::None => "TEXT",
         };
         let create = format!(
             "CREATE TABLE \"{table}\" ({id}, tenant_id TEXT, started_at {time}, caller TEXT, callee TEXT, \

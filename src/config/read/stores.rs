@@ -13,33 +13,11 @@ use crate::id::StoreId;
 use crate::policy::parse::name;
 use crate::policy::schema::{KINDS, STORE_GROUPS};
 use crate::policy::tree::{Group, Section, Value, Wrong};
-use crate::policy::{Level, Method};
 
-/// What each store can do, told by its kind alone. For kinds that this build opens the stores say the same themselves.
+/// What each store can do, told by its kind alone.
 pub(super) fn capabilities(stores: &BTreeMap<StoreId, StoreConfig>) -> BTreeMap<StoreId, Capability> {
-    stores.iter().map(|(id, store)| (id.clone(), capability(store))).collect()
-}
-
-fn capability(store: &StoreConfig) -> Capability {
-    let opened = crate::stores::KINDS.iter().find(|kind| kind.name == store.kind());
-    if let Some(kind) = opened {
-        return (kind.capability)();
-    }
-    let (zero, versions) = match store {
-        StoreConfig::Mysql { .. } => (true, false),
-        // Opened by this build: they say themselves what they can do.
-        StoreConfig::Redis { .. }
-        | StoreConfig::S3(_)
-        | StoreConfig::Elasticsearch { .. }
-        | StoreConfig::Sqlite { .. }
-        | StoreConfig::Files { .. } => (false, false),
-    };
-    let mut levels =
-        BTreeMap::from([(Method::Delete, Level::Deleted), (Method::OverwriteThenDelete, Level::Overwritten)]);
-    if zero {
-        levels.insert(Method::Zero, Level::Scrubbed);
-    }
-    Capability { kind: store.kind().to_owned(), levels, versions }
+    let of = |store: &StoreConfig| crate::stores::KINDS.iter().find(|kind| kind.name == store.kind());
+    stores.iter().filter_map(|(id, store)| Some((id.clone(), (of(store)?.capability)()))).collect()
 }
 
 /// Reads every stanza; `None` where one of them is wrong.
