@@ -151,3 +151,23 @@ fn a_namesake_that_lost_its_marker_is_refused() {
     let ran = world.exits(3, "enforce --at 2021-09-15T09:00:00+08:00");
     assert!(format!("{ran:?}").contains("lost its marker"), "{ran:#?}");
 }
+
+#[test]
+fn an_event_time_of_objects_says_one_thing() {
+    let world = World::center();
+    let policy = std::fs::read_to_string(world.path("policies/call-data.toml")).unwrap();
+    for (time, field) in [
+        ("{ metadata = \"a\", tag = \"b\" }", "event_time.tag"),
+        ("{ tag = \"a\", modified = true }", "event_time.modified"),
+        ("{ metadata = \"a\", unit = \"seconds\", format = \"%Y-%m-%d\" }", "event_time.format"),
+        ("{ modified = true, unit = \"seconds\" }", "event_time.unit"),
+        ("{ column = \"a\" }", "event_time.column"),
+        ("{ metadata = \"\" }", "event_time.metadata"),
+    ] {
+        let placements = PLACEMENTS.replace("{ key = \"ivr/{tenant}/%Y/%m/%d/\" }", time);
+        world.write("policies/call-data.toml", &format!("{policy}{placements}"));
+        let checked = world.exits(2, "check").json;
+        let fields = checked["problems"].as_array().unwrap().iter().map(|p| p["field"].to_string());
+        assert!(fields.clone().any(|found| found.contains(field)), "{time}: {checked:#}");
+    }
+}

@@ -74,7 +74,7 @@ impl Bucket {
                 if let Some(status) = answer.status() {
                     let state = match status {
                         BucketVersioningStatus::Suspended => "suspended; old versions stay",
-                        _ => "on",
+                        BucketVersioningStatus::Enabled | _ => "on",
                     };
                     let message = format!("versioning is {state}: every version and delete marker is erased");
                     let help = if self.is_foreign {
