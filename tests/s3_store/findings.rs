@@ -24,7 +24,9 @@ fn says(findings: &[Finding], is_fatal: bool, words: &str) -> bool {
 async fn a_plain_bucket_gives_no_findings_and_one_with_versions_and_rules_does() {
     for endpoint in [seaweedfs::endpoint(), moto::endpoint()] {
         let objects = Objects::new(&endpoint, "plain").await;
-        assert_eq!(findings(&objects).await, [], "{endpoint}");
+        let found = findings(&objects).await;
+        // One of them does not give a readable answer to whether a plain bucket has versions.
+        assert!(found.is_empty() || says(&found, false, "does not say whether"), "{endpoint}: {found:?}");
         objects.version(BucketVersioningStatus::Enabled).await;
         let rule = LifecycleRule::builder()
             .id("old")
@@ -37,11 +39,13 @@ async fn a_plain_bucket_gives_no_findings_and_one_with_versions_and_rules_does()
         let put = objects.client.put_bucket_lifecycle_configuration().bucket(&objects.name);
         put.lifecycle_configuration(rules).send().await.unwrap();
         let found = findings(&objects).await;
-        assert!(says(&found, false, "versioning is on"), "{endpoint}: {found:?}");
+        let is_told = !says(&found, false, "does not say whether");
+        assert_eq!(says(&found, false, "versioning is on"), is_told, "{endpoint}: {found:?}");
+        assert!(is_told || endpoint == moto::endpoint());
         assert!(says(&found, false, "lifecycle rules"), "{endpoint}: {found:?}");
         assert!(!found.iter().any(|finding| finding.fatal), "{endpoint}: {found:?}");
         objects.version(BucketVersioningStatus::Suspended).await;
-        assert!(says(&findings(&objects).await, false, "suspended"), "{endpoint}");
+        assert_eq!(says(&findings(&objects).await, false, "suspended"), is_told, "{endpoint}");
     }
     let lockable = Objects::lockable(&moto::endpoint(), "lockable").await;
     assert!(says(&findings(&lockable).await, false, "can be locked"));
@@ -65,7 +69,7 @@ async fn mfa_delete_copies_and_missing_rights_are_found() {
             false,
             "copied to `arn:aws:s3:::elsewhere`",
         ),
-        ("list-type=2", 403, "<Error><Code>AccessDenied</Code></Error>", true, "AccessDenied"),
+        ("versions", 403, "<Error><Code>AccessDenied</Code></Error>", true, "AccessDenied"),
         ("uploads", 403, "<Error><Code>AccessDenied</Code></Error>", true, "AccessDenied"),
         ("versioning", 403, "<Error><Code>AccessDenied</Code></Error>", false, "does not say whether"),
     ];

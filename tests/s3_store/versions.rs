@@ -37,7 +37,10 @@ async fn every_version_and_marker_of_a_versioned_bucket_goes() {
         objects.delete("ivr/t-1/d/x").await;
         objects.put("ivr/t-1/d/x", b"and back again").await;
         // A marker alone.
+        let version = objects.put("ivr/t-1/only-a-marker", b"bytes").await;
         objects.delete("ivr/t-1/only-a-marker").await;
+        let delete = objects.client.delete_object().bucket(&objects.name).key("ivr/t-1/only-a-marker");
+        delete.set_version_id(version).send().await.unwrap();
         marked(&objects).await;
         let erased = erases_all(&objects, placement(PREFIX, None), "t-1", Method::Delete).await;
         assert_eq!(erased, 5, "{endpoint}: a key with all its versions is one record");

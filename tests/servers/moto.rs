@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use super::seaweedfs::{says, tool};
-use super::{Server, folder, free_port, start};
+use super::{Server, folder, free_port, listens, start};
 
 /// The endpoint of the one server.
 pub(crate) fn endpoint() -> String {
@@ -14,7 +14,9 @@ pub(crate) fn endpoint() -> String {
         let arguments = ["-H", "127.0.0.1", "-p", &port.to_string()];
         let mut command = vec![tool("python"), tool("moto_server")];
         command.extend(arguments.map(ToOwned::to_owned));
-        start(&command, folder("moto"), port, |server| says(server.port, "/", "ListAllMyBucketsResult"))
+        start(&command, folder("moto"), port, |server| {
+            listens(server) && says(server.port, "/", "ListAllMyBucketsResult")
+        })
     });
     format!("http://{}", server.address())
 }

@@ -135,8 +135,8 @@ impl Bucket {
             SdkError::ServiceError(service) => {
                 self.meaning(service.err().code().unwrap_or_default(), status.unwrap_or_default())
             }
-            // An answer that cannot be read, `ResponseError`, and whatever the client adds later.
-            _ => {
+            // And whatever the client adds later.
+            SdkError::ResponseError(_) | _ => {
                 let why = format!("the answer cannot be read (HTTP {})", status.unwrap_or_default());
                 (ErrorKind::Unreachable, Retry::Later, why)
             }

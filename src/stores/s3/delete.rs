@@ -104,7 +104,7 @@ impl Bucket {
         let plain: BTreeSet<usize> =
             targets.iter().filter(|target| target.version.is_none()).map(|target| target.index).collect();
         let untold = || self.untrue(operation, "the answer does not account for every object once");
-        let mut take = |key: Option<&str>, version: Option<&str>| {
+        let take = |open: &mut BTreeMap<_, _>, key: Option<&str>, version: Option<&str>| {
             let key = key.unwrap_or_default();
             // Some servers leave the id out where it is `null`, or name a marker by its own id only; a plain delete was
             // asked without one.
@@ -113,15 +113,24 @@ impl Bucket {
         };
         let mut left = Vec::new();
         for deleted in answer.deleted() {
-            let index = take(deleted.key(), deleted.version_id().or(deleted.delete_marker_version_id()))
-                .or_else(|| take(deleted.key(), None))
-                .ok_or_else(untold)?;
+            let index =
+                take(&mut open, deleted.key(), deleted.version_id().or(deleted.delete_marker_version_id()))
+                    .or_else(|| take(&mut open, deleted.key(), None))
+                    .ok_or_else(untold)?;
             // Somebody switched versioning on: nothing was erased, only hidden. The next round sees all versions.
             let is_hidden = deleted.delete_marker() == Some(true) && plain.contains(&index);
             left.extend(is_hidden.then_some((index, Left::Busy)));
         }
         for error in answer.errors() {
-            let index = take(error.key(), error.version_id()).ok_or_else(untold)?;
+            let index = match take(&mut open, error.key(), error.version_id()) {
+                Some(index) => index,
+                // Some servers do not say which version they did not delete: one of those that are still open.
+                None => {
+                    let key = error.key().filter(|_| error.version_id().is_none());
+                    let one = open.keys().find(|(open, _)| key == Some(open)).cloned();
+                    one.and_then(|one| open.remove(&one)).ok_or_else(untold)?
+                }
+            };
             left.extend(left_by(error.code().unwrap_or_default()).map(|left| (index, left)));
         }
         if open.is_empty() { Ok(left) } else { Err(untold()) }

@@ -44,9 +44,14 @@ impl Entry {
         self.newest().map(|version| version.modified)
     }
 
-    /// What tells this record from one that was written later under the same key.
+    /// What tells this record from one that was written later under the same key. A plain listing says the same as one
+    /// of versions, so ids are left out.
     pub(super) fn stamp(&self) -> String {
-        self.newest().map(Version::stamp).unwrap_or_default()
+        let stamp = |version: &Version| {
+            let nanoseconds = version.modified.timestamp_nanos_opt().unwrap_or_default();
+            format!("{}:{nanoseconds}:{}", version.etag, version.size)
+        };
+        self.latest().or_else(|| self.newest()).map(stamp).unwrap_or_default()
     }
 
     /// The version whose bytes are the newest; `None` where only markers are left.

@@ -204,10 +204,7 @@ impl Work<'_> {
                 self.settle(index, Fate::Changed);
                 continue;
             }
-            if !self.begun.contains_key(&index) {
-                let versions = versions.collect();
-                self.begun.insert(index, versions);
-            }
+            self.begun.entry(index).or_insert_with(|| versions.collect());
             going.push(Going { index, entry: entry.cloned(), uploads });
         }
         going

@@ -74,11 +74,15 @@ impl Bucket {
                 if let Some(status) = answer.status() {
                     let state = match status {
                         BucketVersioningStatus::Suspended => "suspended; old versions stay",
-                        _ => "on",
+                        BucketVersioningStatus::Enabled | _ => "on",
                     };
                     let message = format!("versioning is {state}: every version and delete marker is erased");
-                    let help =
-                        "nothing to do; `s3:DeleteObjectVersion` and `s3:ListBucketVersions` are needed";
+                    let help = if self.is_foreign {
+                        "`s3:DeleteObjectVersion` and `s3:ListBucketVersions` are needed; some servers lose keys \
+                         under delete markers between pages, so let old versions expire as well"
+                    } else {
+                        "nothing to do; `s3:DeleteObjectVersion` and `s3:ListBucketVersions` are needed"
+                    };
                     findings.push(finding(false, "store", message, help));
                 }
             }

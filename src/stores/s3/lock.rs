@@ -1,7 +1,7 @@
 //! Object lock: what keeps a version from being deleted, and until when. It only reads; nothing in this store ever asks
 //! a server to bypass a lock.
 
-use aws_sdk_s3::types::{ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockRetentionMode};
+use aws_sdk_s3::types::{ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockMode};
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::try_join_all;
 
@@ -10,9 +10,8 @@ use super::entry::Entry;
 use super::fresh::LANES;
 use crate::stores::{ErrorKind, StoreError};
 
-/// Codes by which servers say that a version has no lock of this sort.
-const NO_LOCK: [&str; 4] =
-    ["NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "NoSuchVersion", "NoSuchKey"];
+/// Codes by which servers say that objects of a bucket are never locked.
+const NO_LOCK: [&str; 2] = ["NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"];
 
 impl Bucket {
     /// True where objects of this bucket can be locked, or where the server does not let us know.
@@ -57,12 +56,11 @@ impl Bucket {
         let mut is_held = false;
         // Markers are never locked, and must not hide a version that is.
         for version in entry.versions.iter().filter(|version| !version.is_marker) {
-            if let Some((at, mode)) = self.retention(operation, &entry.key, version.id.as_deref()).await?
-                && at > now
-            {
+            let lock = self.lock_of(operation, &entry.key, version.id.as_deref()).await?;
+            if let Some((at, mode)) = lock.until.filter(|(at, _)| *at > now) {
                 until = Some(until.map_or((at, mode), |known| known.max((at, mode))));
             }
-            is_held |= self.legal_hold(operation, &entry.key, version.id.as_deref()).await?;
+            is_held |= lock.is_held;
         }
         Ok(match (is_held, until) {
             (true, _) => Some("blocked by a legal hold in the bucket, until somebody lifts it".to_owned()),
@@ -74,68 +72,43 @@ impl Bucket {
         })
     }
 
-    async fn retention(
+    /// What the head of a version says. Without the right to see it, it says nothing; then the delete will tell, for it
+    /// never asks to bypass a lock.
+    async fn lock_of(
         &self,
         operation: &'static str,
         key: &str,
         version: Option<&str>,
-    ) -> Result<Option<(DateTime<Utc>, &'static str)>, StoreError> {
-        let asked = self
-            .client
-            .get_object_retention()
-            .bucket(&self.name)
-            .key(key)
-            .set_version_id(version.map(ToOwned::to_owned))
-            .send();
-        match asked.await {
-            Ok(answer) => Ok(answer.retention().and_then(|retention| {
-                let until = retention.retain_until_date()?;
-                let until = DateTime::from_timestamp(until.secs(), until.subsec_nanos())?;
-                let mode = match retention.mode() {
-                    Some(ObjectLockRetentionMode::Governance) => "governance",
-                    Some(ObjectLockRetentionMode::Compliance) => "compliance",
-                    Some(_) | None => "unknown mode",
+    ) -> Result<Lock, StoreError> {
+        let version = version.map(ToOwned::to_owned);
+        let asked = self.client.head_object().bucket(&self.name).key(key).set_version_id(version).send();
+        let head = match asked.await {
+            Ok(head) => head,
+            Err(error) => {
+                let is_gone = error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404);
+                let known = self.failed(operation, &error);
+                return if is_gone || known.kind == ErrorKind::Refused {
+                    Ok(Lock::default())
+                } else {
+                    Err(known)
                 };
-                Some((until, mode))
-            })),
-            // What we may not know, the delete will tell: it never asks to bypass a lock.
-            Err(error) => self.unlocked_or(operation, &error).map(|()| None),
-        }
-    }
-
-    async fn legal_hold(
-        &self,
-        operation: &'static str,
-        key: &str,
-        version: Option<&str>,
-    ) -> Result<bool, StoreError> {
-        let asked = self
-            .client
-            .get_object_legal_hold()
-            .bucket(&self.name)
-            .key(key)
-            .set_version_id(version.map(ToOwned::to_owned))
-            .send();
-        match asked.await {
-            Ok(answer) => {
-                Ok(answer.legal_hold().and_then(|hold| hold.status()) == Some(&ObjectLockLegalHoldStatus::On))
             }
-            Err(error) => self.unlocked_or(operation, &error).map(|()| false),
-        }
+        };
+        let mode = match head.object_lock_mode() {
+            Some(ObjectLockMode::Governance) => "governance",
+            Some(ObjectLockMode::Compliance) => "compliance",
+            Some(_) | None => "unknown mode",
+        };
+        let until = head.object_lock_retain_until_date();
+        let until = until.and_then(|until| DateTime::from_timestamp(until.secs(), until.subsec_nanos()));
+        let is_held = head.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On);
+        Ok(Lock { until: until.map(|at| (at, mode)), is_held })
     }
+}
 
-    fn unlocked_or<E>(
-        &self,
-        operation: &'static str,
-        error: &aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-    ) -> Result<(), StoreError>
-    where
-        E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        if NO_LOCK.contains(&code_of(error).as_str()) {
-            return Ok(());
-        }
-        let known = self.failed(operation, error);
-        if known.kind == ErrorKind::Refused { Ok(()) } else { Err(known) }
-    }
+/// What keeps one version.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lock {
+    until: Option<(DateTime<Utc>, &'static str)>,
+    is_held: bool,
 }

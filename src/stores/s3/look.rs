@@ -55,9 +55,14 @@ enum Stand {
 impl Stand {
     fn of(position: Option<&Position>) -> Option<Self> {
         let Some(Position(key)) = position else { return Some(Self::Objects(None)) };
+        let objects = |mark| Some(Self::Objects(Some(mark)));
         match key.0.as_slice() {
-            [Value::Text(key)] => Some(Self::Objects(Some(Mark::Listed(key.clone())))),
-            [Value::Text(key), Value::Int(_)] => Some(Self::Objects(Some(Mark::Recovered(key.clone())))),
+            [] => objects(Mark::Ended),
+            [Value::Text(key)] => objects(Mark::Current(key.clone(), None)),
+            [Value::Text(key), Value::Int(_)] => objects(Mark::Hidden(key.clone())),
+            [Value::Text(key), Value::Int(_), Value::Text(token)] => {
+                objects(Mark::Current(key.clone(), Some(token.clone())))
+            }
             [Value::Text(key), Value::Text(upload)] => {
                 Some(Self::Uploads(Some((key.clone(), upload.clone()))))
             }
@@ -66,9 +71,12 @@ impl Stand {
     }
 
     fn position(mark: &Mark) -> Position {
+        let text = |text: &str| Value::Text(text.to_owned());
         Position(Key(match mark {
-            Mark::Listed(key) => vec![Value::Text(key.clone())],
-            Mark::Recovered(key) => vec![Value::Text(key.clone()), Value::Int(0)],
+            Mark::Current(key, None) => vec![text(key)],
+            Mark::Current(key, Some(token)) => vec![text(key), Value::Int(0), text(token)],
+            Mark::Hidden(key) => vec![text(key), Value::Int(0)],
+            Mark::Ended => Vec::new(),
         }))
     }
 }

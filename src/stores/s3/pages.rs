@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::primitives::DateTime as Stamp;
-use aws_sdk_s3::types::{BucketVersioningStatus, EncodingType};
+use aws_sdk_s3::types::EncodingType;
 use chrono::{DateTime, Utc};
 
 use super::bucket::{Bucket, is_unknown_request};
@@ -65,11 +65,8 @@ impl Bucket {
     /// How this bucket must be listed. Where the server does not say, every version is asked for.
     pub(super) async fn mode(&self, operation: &'static str) -> Result<Mode, StoreError> {
         match self.client.get_bucket_versioning().bucket(&self.name).send().await {
-            Ok(answer) => Ok(match answer.status() {
-                None => Mode::Plain,
-                Some(BucketVersioningStatus::Enabled | BucketVersioningStatus::Suspended) => Mode::Versions,
-                Some(_) => Mode::Versions,
-            }),
+            // On, suspended, or a word that we do not know: old versions may lie there.
+            Ok(answer) => Ok(if answer.status().is_none() { Mode::Plain } else { Mode::Versions }),
             Err(error) => {
                 let known = self.failed(operation, &error);
                 let says_nothing = known.kind == ErrorKind::Refused || is_unknown_request(&error);

@@ -1,9 +1,6 @@
 //! The walk over the objects of a prefix placement: tenant by tenant, page by page, forward only. It owns order and
 //! resumption; which objects are meant is said by `select`. It changes nothing.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
-
 use super::bucket::Bucket;
 use super::entry::Entry;
 use super::pages::{Ask, Mode, Next, PAGE_MAX};
@@ -22,20 +19,22 @@ struct Place {
 /// Where a walk stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Behind this key, in the listing.
-    Listed(String),
-    /// Behind this key, among what the listing of versions had lost.
-    Recovered(String),
+    /// Behind this key, among the current objects of its place; or where the server's own token says.
+    Current(String, Option<String>),
+    /// Behind this key, among those that a delete marker hides.
+    Hidden(String),
+    /// At the end.
+    Ended,
 }
 
-/// Whether the listing of a place is being read, or what it may have lost.
+/// Which objects of a place are being listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    Listing,
-    Recovering,
+    Current,
+    Hidden,
 }
 
-/// An object on the walk.
+/// An object on the walk. Of a current one only the current version is known here.
 #[derive(Debug)]
 pub(super) struct Walked {
     /// Whose it is; `None` where its key proves nobody.
@@ -46,9 +45,8 @@ pub(super) struct Walked {
 
 /// A walk.
 ///
-/// Some servers lose keys between two pages of a listing of versions (seen with a folder `d/` beside a key `d-1`), but
-/// not of a plain listing. So behind a listing of versions that took several pages, a server that is not AWS is asked
-/// for the plain one too, and what only that one shows is looked at by its key.
+/// Current objects come from the plain listing, which every server keeps in order from page to page; the listing of
+/// versions only shows what lies under delete markers. Some servers lose keys between two pages of the latter.
 pub(super) struct Walk<'b> {
     bucket: &'b Bucket,
     layout: Layout<'b>,
@@ -58,13 +56,8 @@ pub(super) struct Walk<'b> {
     place: Option<Place>,
     stage: Stage,
     next: Option<Next>,
-    /// The key whose versions were completed by a listing of their own.
-    completed: Option<String>,
-    seen: HashSet<u64>,
-    hasher: RandomState,
-    /// True where `seen` holds every key of the place that its listing shows.
-    saw_all: bool,
-    pages: u64,
+    /// The key whose versions go on in the next page, although it was dealt with.
+    cut: Option<String>,
     mark: Option<Mark>,
 }
 
@@ -83,41 +76,30 @@ impl<'b> Walk<'b> {
         places.retain(|place| wanted(place.tenant.as_ref()) || wanted(None));
         places.sort();
         places.dedup();
-        let mut walk = Self {
-            bucket,
-            layout,
-            operation,
-            mode,
-            places: Vec::new().into_iter(),
-            place: None,
-            stage: Stage::Listing,
-            next: None,
-            completed: None,
-            seen: HashSet::new(),
-            hasher: RandomState::new(),
-            saw_all: true,
-            pages: 0,
-            mark: after.clone(),
-        };
-        if let Some((Mark::Listed(key) | Mark::Recovered(key), mark)) =
-            after.as_ref().map(|mark| (mark, mark))
-        {
-            places.retain(|place| place.prefix.as_str() > key.as_str() || key.starts_with(&place.prefix));
-            walk.places = places.into_iter();
-            walk.place = walk.places.next();
-            if walk.place.as_ref().is_some_and(|place| key.starts_with(&place.prefix)) {
-                walk.next = Some(Next::After(key.clone()));
-                walk.saw_all = false;
-                if matches!(mark, Mark::Recovered(_)) {
-                    walk.stage = Stage::Recovering;
-                    walk.look_again().await?;
-                }
+        let mut stage = Stage::Current;
+        let mut next = None;
+        let resumed = match &after {
+            None => None,
+            Some(Mark::Current(key, token)) => {
+                let next = token.clone().map_or_else(|| Next::After(key.clone()), Next::Token);
+                Some((key, Stage::Current, next))
             }
-        } else {
-            walk.places = places.into_iter();
-            walk.place = walk.places.next();
+            Some(Mark::Hidden(key)) => Some((key, Stage::Hidden, Next::After(key.clone()))),
+            Some(Mark::Ended) => {
+                places.clear();
+                None
+            }
+        };
+        if let Some((key, of, behind)) = resumed {
+            places.retain(|place| place.prefix > *key || key.starts_with(&place.prefix));
+            if places.first().is_some_and(|place| key.starts_with(&place.prefix)) {
+                stage = of;
+                next = Some(behind);
+            }
         }
-        Ok(walk)
+        let mut places = places.into_iter();
+        let place = places.next();
+        Ok(Self { bucket, layout, operation, mode, places, place, stage, next, cut: None, mark: after })
     }
 
     /// Where the walk stands, to go on from.
@@ -128,120 +110,75 @@ impl<'b> Walk<'b> {
     /// The next objects, at most `most` keys; `None` at the end. May be empty in between.
     pub(super) async fn next(&mut self, most: i32) -> Result<Option<Vec<Walked>>, StoreError> {
         let Some(place) = self.place.clone() else { return Ok(None) };
-        match self.stage {
-            Stage::Listing => {
-                let mut entries = self.list(&place, most).await?;
-                if let Some(last) = entries.last() {
-                    self.mark = Some(Mark::Listed(last.key.clone()));
-                }
-                if self.remembers() {
-                    let (seen, hasher) = (&mut self.seen, &self.hasher);
-                    seen.extend(entries.iter().map(|entry| hasher.hash_one(&entry.key)));
-                }
-                if self.next.is_none() {
-                    self.listing_ended().await?;
-                }
-                Ok(Some(self.owned(entries.drain(..))))
-            }
-            Stage::Recovering => {
-                let next = self.next.take();
-                let ask = self.ask(&place.prefix, next.as_ref(), most);
-                let page = self.bucket.page(Mode::Plain, ask).await?;
-                if let Some(last) = page.entries.last() {
-                    self.mark = Some(Mark::Recovered(last.key.clone()));
-                }
-                let mut entries = Vec::new();
-                for entry in page.entries {
-                    if !self.seen.contains(&self.hasher.hash_one(&entry.key)) {
-                        entries.extend(self.bucket.exact(self.mode, self.operation, &entry.key).await?);
-                    }
-                }
-                self.next = page.next;
-                if self.next.is_none() {
-                    self.leave_place();
-                }
-                Ok(Some(self.owned(entries.into_iter())))
-            }
-        }
-    }
-
-    fn owned(&self, entries: impl Iterator<Item = Entry>) -> Vec<Walked> {
-        entries
-            .filter_map(|entry| match self.layout.whose(&entry.key) {
-                Whose::NotOurs => None,
-                Whose::Nobody => Some(Walked { tenant: None, entry }),
-                Whose::Tenant(tenant) => Some(Walked { tenant: Some(tenant), entry }),
-            })
-            .collect()
-    }
-
-    /// One page of a place, each entry whole.
-    async fn list(&mut self, place: &Place, most: i32) -> Result<Vec<Entry>, StoreError> {
         let next = self.next.take();
-        let page = self.bucket.page(self.mode, self.ask(&place.prefix, next.as_ref(), most)).await?;
-        self.pages += 1;
+        let ask = Ask {
+            operation: self.operation,
+            prefix: &place.prefix,
+            next: next.as_ref(),
+            most: most.clamp(1, PAGE_MAX),
+            folders: false,
+        };
+        let entries = match self.stage {
+            Stage::Current => {
+                let page = self.bucket.page(Mode::Plain, ask).await?;
+                self.next = page.next;
+                // Of servers that are not AWS only the token is sure: some keep another order than that of bytes.
+                let token = match &self.next {
+                    Some(Next::Token(token)) if self.bucket.is_foreign => Some(token.clone()),
+                    Some(_) | None => None,
+                };
+                let last = page.entries.last().map_or(&place.prefix, |last| &last.key);
+                self.mark = Some(Mark::Current(last.clone(), token));
+                page.entries
+            }
+            Stage::Hidden => self.hidden(ask).await?,
+        };
+        if self.next.is_none() {
+            match (self.stage, self.mode) {
+                (Stage::Current, Mode::Versions) => {
+                    self.stage = Stage::Hidden;
+                    self.mark = Some(Mark::Hidden(place.prefix.clone()));
+                }
+                (Stage::Current, Mode::Plain) | (Stage::Hidden, _) => {
+                    self.stage = Stage::Current;
+                    self.place = self.places.next();
+                    let begins = |next: &Place| Mark::Current(next.prefix.clone(), None);
+                    self.mark = Some(self.place.as_ref().map_or(Mark::Ended, begins));
+                }
+            }
+            self.cut = None;
+        }
+        let owned = entries.into_iter().filter_map(|entry| match self.layout.whose(&entry.key) {
+            Whose::NotOurs => None,
+            Whose::Nobody => Some(Walked { tenant: None, entry }),
+            Whose::Tenant(tenant) => Some(Walked { tenant: Some(tenant), entry }),
+        });
+        Ok(Some(owned.collect()))
+    }
+
+    /// One page of what a plain read does not find, each entry whole.
+    async fn hidden(&mut self, ask: Ask<'_>) -> Result<Vec<Entry>, StoreError> {
+        let page = self.bucket.page(Mode::Versions, ask).await?;
         self.next = page.next;
-        let mut entries = page.entries;
-        if let Some(done) = &self.completed {
-            entries.retain(|entry| entry.key != *done);
+        if let Some(last) = page.entries.last() {
+            self.mark = Some(Mark::Hidden(last.key.clone()));
         }
-        if let Some(cut) = page.cut
-            && let Some(entry) = entries.iter_mut().find(|entry| entry.key == cut)
-        {
-            if let Some(whole) = self.bucket.exact(self.mode, self.operation, &cut).await? {
-                *entry = whole;
+        let before = std::mem::replace(&mut self.cut, page.cut.clone());
+        let mut hidden = Vec::new();
+        for entry in page.entries {
+            let is_current = |entry: &Entry| entry.latest().is_some_and(|latest| !latest.is_marker);
+            if is_current(&entry) || before.as_ref() == Some(&entry.key) {
+                continue;
             }
-            self.completed = Some(cut);
-        }
-        Ok(entries)
-    }
-
-    fn ask<'a>(&self, prefix: &'a str, next: Option<&'a Next>, most: i32) -> Ask<'a> {
-        Ask { operation: self.operation, prefix, next, most: most.clamp(1, PAGE_MAX), folders: false }
-    }
-
-    /// True where a listing of this server may have lost something.
-    fn remembers(&self) -> bool {
-        self.mode == Mode::Versions && self.bucket.is_foreign
-    }
-
-    async fn listing_ended(&mut self) -> Result<(), StoreError> {
-        let is_doubtful = self.remembers() && (self.pages > 1 || !self.saw_all);
-        if !is_doubtful {
-            self.leave_place();
-            return Ok(());
-        }
-        self.stage = Stage::Recovering;
-        if !self.saw_all {
-            self.look_again().await?;
-        }
-        Ok(())
-    }
-
-    /// Reads the listing of the place from its start, only to know what it shows.
-    async fn look_again(&mut self) -> Result<(), StoreError> {
-        let Some(place) = self.place.clone() else { return Ok(()) };
-        let mut next: Option<Next> = None;
-        loop {
-            let page = self.bucket.page(self.mode, self.ask(&place.prefix, next.as_ref(), PAGE_MAX)).await?;
-            let (seen, hasher) = (&mut self.seen, &self.hasher);
-            seen.extend(page.entries.iter().map(|entry| hasher.hash_one(&entry.key)));
-            next = page.next;
-            if next.is_none() {
-                self.saw_all = true;
-                return Ok(());
+            // Cut by the end of the page, or by a server that lost its newest version: asked for by its key.
+            if page.cut.as_ref() == Some(&entry.key) || entry.latest().is_none() {
+                let whole = self.bucket.exact(self.mode, self.operation, &entry.key).await?;
+                hidden.extend(whole.filter(|whole| !is_current(whole)));
+            } else {
+                hidden.push(entry);
             }
         }
-    }
-
-    fn leave_place(&mut self) {
-        self.place = self.places.next();
-        self.stage = Stage::Listing;
-        self.next = None;
-        self.completed = None;
-        self.seen.clear();
-        self.saw_all = true;
-        self.pages = 0;
+        Ok(hidden)
     }
 }
 
