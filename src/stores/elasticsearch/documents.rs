@@ -143,8 +143,13 @@ impl<'q> Known<'q> {
             return Ok(State::Absent);
         }
         if !error.is_null() {
-            // Without a routing that the index demands it cannot be told where the document lies.
-            return Err(session.refusal_of(400, error));
+            let status = match error["type"].as_str() {
+                // Without a routing that the index demands it cannot be told where the document lies.
+                Some("routing_missing_exception" | "illegal_argument_exception") => 400,
+                Some("security_exception") => 403,
+                _ => 503,
+            };
+            return Err(session.refusal_of(status, error));
         }
         match (got["found"].as_bool(), Name::of(got), Version::of(got)) {
             (Some(false), _, _) => Ok(State::Absent),

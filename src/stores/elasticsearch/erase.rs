@@ -14,7 +14,7 @@ use super::indices::refresh;
 use super::overwrite::Overwriting;
 use crate::plan::Counts;
 use crate::policy::Method;
-use crate::stores::{Batch, Erased, ErrorKind, Listed, Query, StoreError, Survival, Survivor};
+use crate::stores::{Batch, Erased, ErrorKind, Listed, Query, Retry, StoreError, Survival, Survivor};
 
 /// How often a document that conflicted or was turned away is looked at anew.
 const ROUNDS_MAX: u32 = 4;
@@ -359,7 +359,10 @@ fn written(session: &Session<'_>, item: &Value) -> Written {
         }
         (200 | 201, Some("deleted" | "updated" | "created")) => Written::Conflict,
         (404 | 409, _) => Written::Conflict,
-        (429 | 502 | 503 | 504, _) => Written::Busy,
-        _ => Written::Refused(session.refusal_of(status, &item["error"])),
+        _ => {
+            // A block is not a busy cluster, although a full disk is told with the same number.
+            let refusal = session.refusal_of(status, &item["error"]);
+            if refusal.retry == Retry::Later { Written::Busy } else { Written::Refused(refusal) }
+        }
     }
 }
