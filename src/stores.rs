@@ -366,7 +366,9 @@ pub async fn open_reader(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn R
             let entrance = elasticsearch::Entrance::of(url, user, password, ca_file);
             Ok(Arc::new(elasticsearch::ElasticsearchReader::open(id, entrance).await?))
         }
-        other @ (StoreConfig::Mysql { .. } | StoreConfig::Redis { .. } | StoreConfig::S3 { .. }) => Err(not_in_this_build(id, other.kind())),
+        other @ (StoreConfig::Mysql { .. } | StoreConfig::Redis { .. } | StoreConfig::S3 { .. }) => {
+            Err(not_in_this_build(id, other.kind()))
+        }
     }
 }
 
@@ -382,7 +384,9 @@ pub async fn open_store(id: &StoreId, config: &StoreConfig) -> Result<Arc<dyn St
             let entrance = elasticsearch::Entrance::of(url, user, password, ca_file);
             Ok(Arc::new(elasticsearch::ElasticsearchStore::open(id, entrance).await?))
         }
-        other @ (StoreConfig::Mysql { .. } | StoreConfig::Redis { .. } | StoreConfig::S3 { .. }) => Err(not_in_this_build(id, other.kind())),
+        other @ (StoreConfig::Mysql { .. } | StoreConfig::Redis { .. } | StoreConfig::S3 { .. }) => {
+            Err(not_in_this_build(id, other.kind()))
+        }
     }
 }
 

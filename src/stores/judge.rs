@@ -123,7 +123,6 @@ impl<'q> Judge<'q> {
         };
         let wanted = source.format.write(value.expose());
         // An empty value would be found in every record that names nobody.
-        !wanted.is_empty()
-            && source.columns.iter().any(|column| names(column, &wanted))
+        !wanted.is_empty() && source.columns.iter().any(|column| names(column, &wanted))
     }
 }

@@ -289,7 +289,8 @@ async fn an_answer_that_does_not_cover_everything_is_an_error() {
     let direct = store().await;
     let all = all_of("faults-partial", "t-1");
     let found = batch(&direct, &all).await;
-    let rules: [(&str, fn(&mut Value)); 5] = [
+    type Change = fn(&mut Value);
+    let rules: [(&str, Change); 5] = [
         ("_search", |answer| answer["_shards"]["failed"] = json!(1)),
         ("_search", |answer| answer["_shards"] = json!({ "total": 2, "successful": 1, "failed": 0 })),
         ("_search", |answer| answer["timed_out"] = json!(true)),

@@ -37,6 +37,8 @@ pub(super) enum Call<'c> {
     Settings(&'c str),
     /// Lifecycle policies of concrete indices, where a plugin manages them.
     Lifecycle(&'c str),
+    /// Where snapshots are kept.
+    Repositories,
     /// Whether every shard of concrete indices has a place.
     Health(&'c str),
     /// Makes what was written searchable.
@@ -69,6 +71,7 @@ impl Call<'_> {
             | Self::Settings(_)
             | Self::Lifecycle(_)
             | Self::Health(_)
+            | Self::Repositories
             | Self::ReadMarker => Method::GET,
             Self::Refresh(_)
             | Self::Count(_)
@@ -92,6 +95,7 @@ impl Call<'_> {
             Self::Mapping(names) => format!("/{}/_mapping", encoded(names)),
             Self::Settings(names) => format!("/{}/_settings?flat_settings=true", encoded(names)),
             Self::Lifecycle(names) => format!("/_plugins/_ism/explain/{}", encoded(names)),
+            Self::Repositories => "/_snapshot".to_owned(),
             Self::Health(names) => format!("/_cluster/health/{}", encoded(names)),
             Self::Refresh(names) => format!("/{}/_refresh", encoded(names)),
             Self::Count(names) => format!("/{}/_count", encoded(names)),
@@ -349,6 +353,7 @@ mod tests {
             Call::Settings("a"),
             Call::Lifecycle("a"),
             Call::Health("a"),
+            Call::Repositories,
             Call::Refresh("a"),
             Call::Count("a"),
             Call::SearchShard("a", 0),

@@ -204,15 +204,18 @@ pub(super) async fn absent(
     Ok(answer)
 }
 
+/// A record of the list: its place, itself, and the document that it means.
+type Asked<'l> = (usize, &'l Listed, Name);
+
 /// Adds what a search finds, index by index. An index that is gone holds nothing; one that cannot be asked is an error.
 async fn search_for(
     session: &Session<'_>,
     query: &Query,
     known: &Known<'_>,
-    names: &[(usize, &Listed, Name)],
+    names: &[Asked<'_>],
     still: &mut BTreeMap<usize, bool>,
 ) -> Result<(), StoreError> {
-    let mut by_index: BTreeMap<&str, BTreeMap<&str, Vec<&(usize, &Listed, Name)>>> = BTreeMap::new();
+    let mut by_index: BTreeMap<&str, BTreeMap<&str, Vec<&Asked<'_>>>> = BTreeMap::new();
     for one in names {
         by_index.entry(one.2.index.as_str()).or_default().entry(one.2.id.as_str()).or_default().push(one);
     }

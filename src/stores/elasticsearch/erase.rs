@@ -192,12 +192,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Looks, judges, writes; what is still open comes back, with whether the cluster was busy.
-    async fn round(
+    /// The documents that may go, each at the version that was judged. The others get their fate.
+    async fn judged(
         &mut self,
         pending: Vec<Target>,
         overwriting: Option<&Overwriting>,
-    ) -> Result<(Vec<Target>, bool), StoreError> {
+    ) -> Result<Vec<(Target, Version, Value)>, StoreError> {
         let asked: Vec<(&Listed, &Name)> = pending
             .iter()
             .filter_map(|target| Some((self.listed.get(target.place)?, &target.name)))
@@ -225,6 +225,16 @@ impl Work<'_> {
                 }
             }
         }
+        Ok(doomed)
+    }
+
+    /// Looks, judges, writes; what is still open comes back, with whether the cluster was busy.
+    async fn round(
+        &mut self,
+        pending: Vec<Target>,
+        overwriting: Option<&Overwriting>,
+    ) -> Result<(Vec<Target>, bool), StoreError> {
+        let doomed = self.judged(pending, overwriting).await?;
         let mut open = Vec::new();
         let mut is_busy = false;
         let doomed = match overwriting {
@@ -237,7 +247,10 @@ impl Work<'_> {
                 for ((target, _, _), written) in doomed.into_iter().zip(written) {
                     match written {
                         Written::Done(Some(version)) => zeroed.push((target, version)),
-                        other => is_busy |= self.not_done(target, other, &mut open),
+                        other @ (Written::Done(None)
+                        | Written::Conflict
+                        | Written::Busy
+                        | Written::Refused(_)) => is_busy |= self.not_done(target, other, &mut open),
                     }
                 }
                 zeroed
@@ -251,7 +264,9 @@ impl Work<'_> {
         {
             match written {
                 Written::Done(_) => self.settle(target.place, Fate::Erased),
-                other => is_busy |= self.not_done(target, other, &mut open),
+                other @ (Written::Conflict | Written::Busy | Written::Refused(_)) => {
+                    is_busy |= self.not_done(target, other, &mut open)
+                }
             }
         }
         Ok((open, is_busy))
