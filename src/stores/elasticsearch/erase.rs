@@ -265,7 +265,7 @@ impl Work<'_> {
             match written {
                 Written::Done(_) => self.settle(target.place, Fate::Erased),
                 other @ (Written::Conflict | Written::Busy | Written::Refused(_)) => {
-                    is_busy |= self.not_done(target, other, &mut open)
+                    is_busy |= self.not_done(target, other, &mut open);
                 }
             }
         }
