@@ -35,7 +35,8 @@ impl Placed {
 
     /// True where six calendar months have passed at [`AT`], by comparing dates as they are written.
     fn is_over_age(&self) -> bool {
-        let numbers = |text: &str, by: char| -> Vec<u32> { text.split(by).map(|n| n.parse().unwrap()).collect() };
+        let numbers =
+            |text: &str, by: char| -> Vec<u32> { text.split(by).map(|n| n.parse().unwrap()).collect() };
         let (date, time) = (numbers(&self.call.date, '/'), numbers(&self.call.time, ':'));
         let (day, month, year) = (date[0], date[1] + 6, date[2]);
         // All calls are of the first quarter, so the month in which they are due has 31 days or, for September, 30.
@@ -221,8 +222,10 @@ impl Center {
                     (format!("{}-2021-{month:0>2}", self.indices), placed.call.call_id.clone(), source)
                 })
                 .collect();
-            let lines: Vec<(&str, &str, &str, Value)> =
-                documents.iter().map(|(index, id, source)| (index.as_str(), id.as_str(), "", source.clone())).collect();
+            let lines: Vec<(&str, &str, &str, Value)> = documents
+                .iter()
+                .map(|(index, id, source)| (index.as_str(), id.as_str(), "", source.clone()))
+                .collect();
             opensearch::write(&lines).await;
         }
     }
@@ -300,7 +303,8 @@ async fn four_systems_agree_with_a_separate_count_at_a_month_end_and_so_does_a_s
     let online = world.ok("check --online");
     assert_eq!(online["ok"], true, "{online:#}");
     world.ok(&format!("hold place --tenant T-1 --subject agent={HELD} --authority court"));
-    let request = format!("request create --tenant t-1 --subject agent={ASKED} --received 2021-09-20T09:00:00+08:00");
+    let request =
+        format!("request create --tenant t-1 --subject agent={ASKED} --received 2021-09-20T09:00:00+08:00");
     let request = world.ok(&request)["request_id"].as_str().unwrap().to_owned();
     world.ok("tenant terminate t-10 --at 2021-09-10T00:00:00+08:00");
 

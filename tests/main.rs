@@ -11,6 +11,7 @@
 
 mod audit;
 mod bad_policies;
+mod center;
 mod cli;
 mod conformance;
 mod crash;

@@ -126,9 +126,9 @@ fn a_placement_fits_the_kind_of_its_store() {
         ),
         (
             "store = \"recordings\"\nfound_by",
-            "store = \"logs\"\nfound_by",
+            "store = \"cache\"\nfound_by",
             "placements[1].found_by",
-            "of kind elasticsearch",
+            "of kind redis",
         ),
     ]);
     refuse_logs(&[

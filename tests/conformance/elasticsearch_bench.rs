@@ -1,4 +1,4 @@
-//! The stanza of the Elasticsearch store, on a real `OpenSearch` node: two indices of two shards in each shape.
+//! The stanza of the Elasticsearch store, on a real `OpenSearch` node: an index of two shards and one of one in each shape.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,22 +32,26 @@ impl ElasticsearchBench {
                 json!({ "type": "date", "format": "epoch_millis", "ignore_malformed": true })
             }
             (Time::Seconds | Time::Milliseconds, _) => json!({ "type": "long", "ignore_malformed": true }),
-            (Time::IsoText | Time::None | Time::Key | Time::Modified | Time::DateTime | Time::Timestamp, _) => {
+            (
+                Time::IsoText | Time::None | Time::Key | Time::Modified | Time::DateTime | Time::Timestamp,
+                _,
+            ) => {
                 json!({ "type": "date", "ignore_malformed": true })
             }
         };
         let keyword = json!({ "type": "keyword", "ignore_above": 256 });
         // The way that a cluster maps text by itself.
         let both = json!({ "type": "text", "fields": { "keyword": keyword } });
-        let mapping = json!({
-            "settings": { "number_of_shards": 2, "number_of_replicas": 0, "index.translog.durability": "async" },
+        let mut mapping = json!({
+            "settings": { "number_of_shards": 1, "number_of_replicas": 0, "index.translog.durability": "async" },
             "mappings": { "properties": {
                 "tenant_id": keyword, "started_at": time, "caller": keyword, "callee": both, "group": both,
                 "note": { "type": "text" },
             }},
         });
         let pattern = shape.pattern();
-        for part in ["a", "b"] {
+        for (part, shards) in [("a", 2), ("b", 1)] {
+            mapping["settings"]["number_of_shards"] = json!(shards);
             let index = pattern.replace('*', part);
             let (status, answer) = opensearch::request("PUT", &format!("/{index}"), Some(&mapping)).await;
             let is_there = answer["error"]["type"] == "resource_already_exists_exception";

@@ -88,7 +88,8 @@ async fn a_closed_index_and_a_red_shard_are_errors_and_never_nothing() {
 
     let nowhere = json!({ "settings": { "number_of_shards": 1, "number_of_replicas": 0,
         "index.routing.allocation.require._name": "nobody" }, "mappings": { "properties": {
-        "tenant_id": { "type": "keyword" }, "@timestamp": { "type": "date" }, "caller": { "type": "keyword" } } } });
+        "tenant_id": { "type": "keyword" }, "@timestamp": { "type": "date" }, "caller": { "type": "keyword" },
+        "agent_id": { "type": "keyword" } } } });
     done("PUT", "/faults-red?wait_for_active_shards=0", nowhere).await;
     let red = all_of("faults-red", "t-1");
     for error in [
@@ -158,6 +159,7 @@ async fn more_documents_than_a_page_holds_are_counted_found_and_erased() {
         after = Some(found.position);
     }
     assert_eq!(erased, 10_500);
+    done("PUT", "/faults-many/_settings", json!({ "index.max_result_window": null })).await;
     assert_eq!(super::ids("faults-many").await, ["other"]);
 }
 
@@ -287,7 +289,8 @@ async fn an_answer_that_does_not_cover_everything_is_an_error() {
     let direct = store().await;
     let all = all_of("faults-partial", "t-1");
     let found = batch(&direct, &all).await;
-    let rules: [(&str, fn(&mut Value)); 5] = [
+    type Change = fn(&mut Value);
+    let rules: [(&str, Change); 5] = [
         ("_search", |answer| answer["_shards"]["failed"] = json!(1)),
         ("_search", |answer| answer["_shards"] = json!({ "total": 2, "successful": 1, "failed": 0 })),
         ("_search", |answer| answer["timed_out"] = json!(true)),

@@ -221,9 +221,9 @@ fn about(mut query: Query, kind: &str, value: &str, except: bool) -> Query {
     let subject = SubjectRef { kind: kind.into(), fingerprint: fingerprint.clone(), origin };
     let scope = Scope { subjects: Some(vec![subject]), times: Times::Any };
     if except {
-        query.selection.except.push(scope)
+        query.selection.except.push(scope);
     } else {
-        query.selection.within.push(scope)
+        query.selection.within.push(scope);
     }
     query.subjects.insert(fingerprint.clone(), SubjectKey::new(kind, value, fingerprint));
     query

@@ -37,6 +37,10 @@ pub(super) enum Call<'c> {
     Settings(&'c str),
     /// Lifecycle policies of concrete indices, where a plugin manages them.
     Lifecycle(&'c str),
+    /// Where snapshots are kept.
+    Repositories,
+    /// Whether every shard of concrete indices has a place.
+    Health(&'c str),
     /// Makes what was written searchable.
     Refresh(&'c str),
     /// How many documents concrete indices hold.
@@ -66,6 +70,8 @@ impl Call<'_> {
             | Self::Mapping(_)
             | Self::Settings(_)
             | Self::Lifecycle(_)
+            | Self::Health(_)
+            | Self::Repositories
             | Self::ReadMarker => Method::GET,
             Self::Refresh(_)
             | Self::Count(_)
@@ -89,6 +95,8 @@ impl Call<'_> {
             Self::Mapping(names) => format!("/{}/_mapping", encoded(names)),
             Self::Settings(names) => format!("/{}/_settings?flat_settings=true", encoded(names)),
             Self::Lifecycle(names) => format!("/_plugins/_ism/explain/{}", encoded(names)),
+            Self::Repositories => "/_snapshot".to_owned(),
+            Self::Health(names) => format!("/_cluster/health/{}", encoded(names)),
             Self::Refresh(names) => format!("/{}/_refresh", encoded(names)),
             Self::Count(names) => format!("/{}/_count", encoded(names)),
             Self::SearchShard(name, shard) => {
@@ -256,18 +264,20 @@ impl Session<'_> {
         let kind = error["type"].as_str().unwrap_or_default();
         let index = error["index"].as_str().map(|name| format!(" (index `{name}`)")).unwrap_or_default();
         match (status, kind) {
-            (429 | 502 | 503 | 504, _)
-            | (_, "es_rejected_execution_exception" | "rejected_execution_exception") => self.later(format!(
-                "the cluster is too busy or a shard is not available: {status} {kind}{index}"
-            )),
             (_, "index_closed_exception") => self.error(
                 ErrorKind::Unreachable,
                 format!("an index is closed{index}: open it, or leave it out of the pattern"),
             ),
+            // While a cluster has no master everything is blocked, which passes.
+            (503, "cluster_block_exception") => self.later(format!("the cluster is not ready{index}")),
             (_, "cluster_block_exception") => {
                 let reason = error["reason"].as_str().unwrap_or("blocked");
                 self.error(ErrorKind::Refused, format!("an index is blocked: {reason}"))
             }
+            (429 | 502 | 503 | 504, _)
+            | (_, "es_rejected_execution_exception" | "rejected_execution_exception") => self.later(format!(
+                "the cluster is too busy or a shard is not available: {status} {kind}{index}"
+            )),
             (401 | 403, _) => {
                 self.error(ErrorKind::Refused, format!("the user is not allowed to: {status} {kind}{index}"))
             }
@@ -342,6 +352,8 @@ mod tests {
             Call::Mapping("a"),
             Call::Settings("a"),
             Call::Lifecycle("a"),
+            Call::Health("a"),
+            Call::Repositories,
             Call::Refresh("a"),
             Call::Count("a"),
             Call::SearchShard("a", 0),

@@ -143,8 +143,13 @@ impl<'q> Known<'q> {
             return Ok(State::Absent);
         }
         if !error.is_null() {
-            // Without a routing that the index demands it cannot be told where the document lies.
-            return Err(session.refusal_of(400, error));
+            let status = match error["type"].as_str() {
+                // Without a routing that the index demands it cannot be told where the document lies.
+                Some("routing_missing_exception" | "illegal_argument_exception") => 400,
+                Some("security_exception") => 403,
+                _ => 503,
+            };
+            return Err(session.refusal_of(status, error));
         }
         match (got["found"].as_bool(), Name::of(got), Version::of(got)) {
             (Some(false), _, _) => Ok(State::Absent),
@@ -199,15 +204,18 @@ pub(super) async fn absent(
     Ok(answer)
 }
 
+/// A record of the list: its place, itself, and the document that it means.
+type Asked<'l> = (usize, &'l Listed, Name);
+
 /// Adds what a search finds, index by index. An index that is gone holds nothing; one that cannot be asked is an error.
 async fn search_for(
     session: &Session<'_>,
     query: &Query,
     known: &Known<'_>,
-    names: &[(usize, &Listed, Name)],
+    names: &[Asked<'_>],
     still: &mut BTreeMap<usize, bool>,
 ) -> Result<(), StoreError> {
-    let mut by_index: BTreeMap<&str, BTreeMap<&str, Vec<&(usize, &Listed, Name)>>> = BTreeMap::new();
+    let mut by_index: BTreeMap<&str, BTreeMap<&str, Vec<&Asked<'_>>>> = BTreeMap::new();
     for one in names {
         by_index.entry(one.2.index.as_str()).or_default().entry(one.2.id.as_str()).or_default().push(one);
     }

@@ -14,7 +14,7 @@ use super::indices::refresh;
 use super::overwrite::Overwriting;
 use crate::plan::Counts;
 use crate::policy::Method;
-use crate::stores::{Batch, Erased, ErrorKind, Listed, Query, StoreError, Survival, Survivor};
+use crate::stores::{Batch, Erased, ErrorKind, Listed, Query, Retry, StoreError, Survival, Survivor};
 
 /// How often a document that conflicted or was turned away is looked at anew.
 const ROUNDS_MAX: u32 = 4;
@@ -192,12 +192,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Looks, judges, writes; what is still open comes back, with whether the cluster was busy.
-    async fn round(
+    /// The documents that may go, each at the version that was judged. The others get their fate.
+    async fn judged(
         &mut self,
         pending: Vec<Target>,
         overwriting: Option<&Overwriting>,
-    ) -> Result<(Vec<Target>, bool), StoreError> {
+    ) -> Result<Vec<(Target, Version, Value)>, StoreError> {
         let asked: Vec<(&Listed, &Name)> = pending
             .iter()
             .filter_map(|target| Some((self.listed.get(target.place)?, &target.name)))
@@ -225,6 +225,16 @@ impl Work<'_> {
                 }
             }
         }
+        Ok(doomed)
+    }
+
+    /// Looks, judges, writes; what is still open comes back, with whether the cluster was busy.
+    async fn round(
+        &mut self,
+        pending: Vec<Target>,
+        overwriting: Option<&Overwriting>,
+    ) -> Result<(Vec<Target>, bool), StoreError> {
+        let doomed = self.judged(pending, overwriting).await?;
         let mut open = Vec::new();
         let mut is_busy = false;
         let doomed = match overwriting {
@@ -237,7 +247,10 @@ impl Work<'_> {
                 for ((target, _, _), written) in doomed.into_iter().zip(written) {
                     match written {
                         Written::Done(Some(version)) => zeroed.push((target, version)),
-                        other => is_busy |= self.not_done(target, other, &mut open),
+                        other @ (Written::Done(None)
+                        | Written::Conflict
+                        | Written::Busy
+                        | Written::Refused(_)) => is_busy |= self.not_done(target, other, &mut open),
                     }
                 }
                 zeroed
@@ -251,7 +264,9 @@ impl Work<'_> {
         {
             match written {
                 Written::Done(_) => self.settle(target.place, Fate::Erased),
-                other => is_busy |= self.not_done(target, other, &mut open),
+                other @ (Written::Conflict | Written::Busy | Written::Refused(_)) => {
+                    is_busy |= self.not_done(target, other, &mut open);
+                }
             }
         }
         Ok((open, is_busy))
@@ -359,7 +374,10 @@ fn written(session: &Session<'_>, item: &Value) -> Written {
         }
         (200 | 201, Some("deleted" | "updated" | "created")) => Written::Conflict,
         (404 | 409, _) => Written::Conflict,
-        (429 | 502 | 503 | 504, _) => Written::Busy,
-        _ => Written::Refused(session.refusal_of(status, &item["error"])),
+        _ => {
+            // A block is not a busy cluster, although a full disk is told with the same number.
+            let refusal = session.refusal_of(status, &item["error"]);
+            if refusal.retry == Retry::Later { Written::Busy } else { Written::Refused(refusal) }
+        }
     }
 }

@@ -284,7 +284,8 @@ pub(super) async fn by_ids(
     paths: &Value,
 ) -> Result<Vec<Value>, StoreError> {
     let mut found = Vec::new();
-    for ids in ids.chunks(IDS_MAX) {
+    let mut open: Vec<&[&str]> = ids.chunks(IDS_MAX).collect();
+    while let Some(ids) = open.pop() {
         // One id may stand in several shards, once for each routing.
         let body = json!({
             "query": { "ids": { "values": ids } },
@@ -297,11 +298,15 @@ pub(super) async fn by_ids(
         whole(session, &answer)?;
         let total = answer["hits"]["total"]["value"].as_u64();
         let hits = hits(session, &mut answer)?;
-        if total != Some(hits.len() as u64) {
-            let message = format!("too many documents of the index `{index}` share their id");
+        if total == Some(hits.len() as u64) {
+            found.extend(hits);
+        } else if ids.len() > 1 {
+            let (one, other) = ids.split_at(ids.len() / 2);
+            open.extend([one, other]);
+        } else {
+            let message = format!("too many documents of the index `{index}` share an id");
             return Err(session.error(ErrorKind::Ambiguous, message));
         }
-        found.extend(hits);
     }
     Ok(found)
 }
@@ -309,8 +314,8 @@ pub(super) async fn by_ids(
 /// Ids asked for at once.
 const IDS_MAX: usize = 1_000;
 
-/// Room for documents that share an id beside those asked for; indices answer no more unless they say otherwise.
-const SAME_IDS_MAX: u64 = 5_000;
+/// Room for documents that share an id beside those asked for; where it is too small, fewer are asked for at once.
+const SAME_IDS_MAX: u64 = 2_000;
 
 /// The documents in a list of answers, none missing.
 pub(super) fn answers<'a>(

@@ -188,6 +188,11 @@ pub(super) async fn refresh<'n>(
     names: impl IntoIterator<Item = &'n str>,
 ) -> Result<(), StoreError> {
     for group in groups(names) {
+        // A refresh would wait a minute for a shard that has no place. Who may not ask waits.
+        let health = session.send(Call::Health(&group), Body::None).await?;
+        if health.status == 200 && health.body["status"] == "red" {
+            return Err(session.later("a shard of an index has no place, so that nobody knows what is in it"));
+        }
         let answer = session.ask(Call::Refresh(&group), Body::None).await?;
         if answer["_shards"]["failed"].as_u64() != Some(0) {
             return Err(session.later("a shard could not be refreshed"));

@@ -235,6 +235,7 @@ async fn foreign(session: &Session<'_>, names: &[String], findings: &mut Finding
             findings.warning("method", &message, "use `delete`, or take the pipeline off");
         }
     }
+    snapshots(session, findings).await?;
     for group in super::client::groups(names.iter().map(String::as_str)) {
         // Clusters without that plugin do not know the question.
         let answer = session.send(Call::Lifecycle(&group), Body::None).await?;
@@ -246,6 +247,20 @@ async fn foreign(session: &Session<'_>, names: &[String], findings: &mut Finding
                 findings.warning("index", &message, FOREIGN_HELP);
             }
         }
+    }
+    Ok(())
+}
+
+/// Who may not ask about snapshots is not told of them.
+async fn snapshots(session: &Session<'_>, findings: &mut Findings) -> Result<(), StoreError> {
+    let answer = session.send(Call::Repositories, Body::None).await?;
+    let names: Vec<&str> =
+        answer.body.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    if answer.status == 200 && !names.is_empty() {
+        let message =
+            format!("snapshots in `{}` keep erased documents until they are deleted", names.join("`, `"));
+        let help = "give the snapshots a placement with role = \"backup\" and rotation = \"…\"";
+        findings.warning("index", &message, help);
     }
     Ok(())
 }

@@ -384,3 +384,73 @@ fn java_of(format: &str) -> Option<String> {
     }
     Some(java)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Tz;
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(format: &str) -> EventTime {
+        EventTime::Text { column: "at".into(), format: format.into(), time_zone: Tz::UTC }
+    }
+
+    fn index_of(event_time: &EventTime, leaf: &Value) -> Option<TimeIndex> {
+        let mapping = json!({ "properties": { "at": leaf } });
+        time(&mapping, event_time, false).ok().map(|time| time.index)
+    }
+
+    #[test]
+    fn an_index_on_time_is_asked_only_where_it_means_what_the_policy_reads() {
+        let seconds = EventTime::Epoch { column: "at".into(), unit: EpochUnit::Seconds };
+        let millis = EventTime::Epoch { column: "at".into(), unit: EpochUnit::Milliseconds };
+        let iso = text(DEFAULT_FORMAT);
+        let cases = [
+            (&iso, json!({ "type": "date" }), Some(TimeIndex::Date)),
+            (&iso, json!({ "type": "date_nanos" }), Some(TimeIndex::Date)),
+            (
+                &iso,
+                json!({ "type": "date", "format": "yyyy-MM-dd HH:mm:ss||strict_date" }),
+                Some(TimeIndex::Date),
+            ),
+            (&iso, json!({ "type": "date", "format": "MM/dd/yyyy" }), Some(TimeIndex::Unusable)),
+            (&iso, json!({ "type": "date", "null_value": "2020-01-01" }), Some(TimeIndex::Unusable)),
+            (&iso, json!({ "type": "date", "index": false }), Some(TimeIndex::Unusable)),
+            (&iso, json!({ "type": "keyword" }), Some(TimeIndex::Text)),
+            (&iso, json!({ "type": "long" }), None),
+            (&text("%d/%m/%Y"), json!({ "type": "date", "format": "dd/MM/yyyy" }), Some(TimeIndex::Date)),
+            (&text("%d/%m/%Y"), json!({ "type": "date", "format": "MM/dd/yyyy" }), Some(TimeIndex::Unusable)),
+            (&text("%d/%m/%Y"), json!({ "type": "date" }), Some(TimeIndex::Unusable)),
+            (&text("%d/%m/%Y"), json!({ "type": "keyword" }), Some(TimeIndex::Unusable)),
+            (&seconds, json!({ "type": "long" }), Some(TimeIndex::Count(EpochUnit::Seconds))),
+            (&seconds, json!({ "type": "date", "format": "epoch_second" }), Some(TimeIndex::Date)),
+            (&seconds, json!({ "type": "date" }), Some(TimeIndex::Unusable)),
+            (&millis, json!({ "type": "date" }), Some(TimeIndex::Date)),
+            (&millis, json!({ "type": "double" }), None),
+            (&millis, json!({ "type": "keyword" }), None),
+        ];
+        for (event_time, leaf, expected) in cases {
+            assert_eq!(index_of(event_time, &leaf), expected, "{event_time:?} {leaf}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_looked_up_through_objects_parts_and_dotted_names() {
+        let mapping = json!({ "properties": {
+            "a": { "properties": { "b": { "type": "keyword" } } },
+            "c.d": { "type": "keyword" },
+            "t": { "type": "text", "fields": { "raw": { "type": "keyword" } } },
+            "n": { "type": "nested", "properties": { "x": { "type": "keyword" } } },
+        }});
+        let found = |field: &str| keyword(&mapping, field, "tenant", false).ok();
+        let whole = |name: &str| Keyword { query: name.into(), path: name.into(), longest: None };
+        assert_eq!(found("a.b"), Some(whole("a.b")));
+        assert_eq!(found("c.d"), Some(whole("c.d")));
+        assert_eq!(found("t"), Some(Keyword { query: "t.raw".into(), path: "t".into(), longest: None }));
+        assert_eq!(found("t.raw"), found("t"));
+        for field in ["n.x", "n", "a", "a.c", "ab", "x"] {
+            assert_eq!(found(field), None, "{field}");
+        }
+    }
+}

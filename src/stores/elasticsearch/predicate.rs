@@ -204,3 +204,81 @@ fn count(unit: EpochUnit, at: DateTime<Utc>) -> i64 {
         EpochUnit::Milliseconds => at.timestamp_millis(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use chrono_tz::Tz;
+
+    use super::*;
+    use crate::id::{PlacementId, StoreId, TenantId};
+    use crate::plan::Selection;
+    use crate::policy::{Placement, Records, Role, TenantSource};
+
+    fn named(name: &str) -> TenantId {
+        TenantId::observed(name).unwrap()
+    }
+
+    fn fields() -> Fields {
+        let whole = |name: &str| Keyword { query: name.into(), path: name.into(), longest: Some(256) };
+        Fields {
+            tenant: TenantField::Keyword(whole("tenant_id")),
+            time: Some(TimeField { query: "at".into(), path: "at".into(), index: TimeIndex::Date }),
+            subjects: BTreeMap::from([("caller".into(), SubjectField::Keyword(whole("caller")))]),
+            is_bare: false,
+        }
+    }
+
+    fn query(tenants: TenantScope, times: Times) -> Query {
+        let placement = Placement {
+            name: PlacementId::new("logs"),
+            store: StoreId::new("logs"),
+            role: Role::Primary,
+            records: Some(Records::Index("cc-*".into())),
+            tenant: TenantSource::Column("tenant_id".into()),
+            event_time: None,
+            subjects: BTreeMap::new(),
+            plausible_from: "2000-01-01".parse().unwrap(),
+            accept_level: None,
+            rotation: None,
+        };
+        let within = vec![Scope { subjects: None, times }];
+        Query {
+            selection: Selection { placement: placement.name.clone(), tenants, within, except: vec![] },
+            placement: Arc::new(placement),
+            time_zone: Tz::UTC,
+            subjects: BTreeMap::new(),
+            now: "2026-01-15T04:00:00Z".parse().unwrap(),
+            naming: None,
+        }
+    }
+
+    #[test]
+    fn a_value_never_becomes_part_of_the_question() {
+        let name = "x\"}},{\"match_all\":{}}";
+        let one = query(TenantScope::One(named(name)), Times::Any);
+        let asked = at_least(&one, &fields()).unwrap();
+        assert_eq!(asked["bool"]["filter"], json!([{ "term": { "tenant_id": name } }]));
+        let long = query(TenantScope::One(named(&"x".repeat(257))), Times::Any);
+        assert!(at_least(&long, &fields()).is_err());
+    }
+
+    #[test]
+    fn a_selection_of_nothing_asks_for_nothing_and_a_time_for_a_little_more() {
+        let one = || TenantScope::One(named("t-1"));
+        let none = at_least(&query(one(), Times::Within(vec![])), &fields()).unwrap();
+        assert_eq!(none["bool"]["filter"][1], nothing());
+        let span = Interval {
+            from: "2000-01-01T00:00:00Z".parse().unwrap(),
+            to: "2025-01-10T00:00:00Z".parse().unwrap(),
+        };
+        let due = at_least(&query(one(), Times::Within(vec![span])), &fields()).unwrap();
+        let range = &due["bool"]["filter"][1]["bool"]["should"][0]["range"]["at"];
+        assert_eq!(range["gte"], "1999-12-30T00:00:00.000Z");
+        assert_eq!(range["lte"], "2025-01-12T00:00:00.000Z");
+        let constant = Fields { tenant: TenantField::Constant(named("t-10")), ..fields() };
+        assert_eq!(at_least(&query(one(), Times::Any), &constant).unwrap(), nothing());
+    }
+}
