@@ -439,9 +439,13 @@ pub(crate) fn answer_of(output: &Output, words: &[&str]) -> Ran {
     Ran { code: output.status.code(), json, stderr }
 }
 
-/// Runs a future to its end.
+/// Runs a future to its end; also from within a test that has several threads.
 pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+    let run = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime").block_on(future)
+    };
+    if tokio::runtime::Handle::try_current().is_ok() { tokio::task::block_in_place(run) } else { run() }
 }
 
 /// An instant as RFC 3339.

@@ -251,6 +251,7 @@ mod tests {
             time_zone: Tz::UTC,
             subjects: BTreeMap::new(),
             now: "2026-01-15T04:00:00Z".parse().unwrap(),
+            also: Vec::new(),
             naming: None,
         }
     }
