@@ -16,6 +16,7 @@ mod conformance;
 mod crash;
 mod harness;
 mod ledger;
+mod mysql_store;
 mod properties;
 mod red;
 mod scenarios;

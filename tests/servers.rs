@@ -4,6 +4,7 @@
 //! A server that cannot be started fails the test that asked for it: a store that did not run is never skipped.
 
 pub(crate) mod mariadb;
+pub(crate) mod proxy;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -28,8 +28,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-pub use self::reach::Child;
 use self::catalogue::Table;
+pub use self::reach::Child;
 use self::session::Link;
 use super::sql::Sql;
 use super::through::look_through_reader;
@@ -176,7 +176,8 @@ impl Store for MysqlStore {
 
     async fn scrub(&self, placement: &Placement) -> Result<Scrubbed, StoreError> {
         let session = self.writer.session("scrub").await?;
-        let message = format!("the files behind placement `{}` are not rebuilt by this version", placement.name);
+        let message =
+            format!("the files behind placement `{}` are not rebuilt by this version", placement.name);
         Err(session.trouble.of(ErrorKind::Refused, &message))
     }
 }

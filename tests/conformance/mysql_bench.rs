@@ -118,7 +118,10 @@ impl Bench for MysqlBench {
 
     async fn renew(&mut self, record: &Record) {
         let mut connection = self.database.connect().await;
-        let update = format!("UPDATE `{}` SET started_at = ? WHERE remarks = ? COLLATE utf8mb4_bin", self.shape.table_name());
+        let update = format!(
+            "UPDATE `{}` SET started_at = ? WHERE remarks = ? COLLATE utf8mb4_bin",
+            self.shape.table_name()
+        );
         let query = sqlx::query(AssertSqlSafe(update));
         let query = match stored(self.shape, When::At(now())) {
             Stored::Null => query.bind(None::<String>),

@@ -29,7 +29,8 @@ pub(crate) fn launch(options: &[&str]) -> Server {
         .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let port = free_port();
-    let mut command = vec![program(&["/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd"]), "--no-defaults".into()];
+    let mut command =
+        vec![program(&["/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd"]), "--no-defaults".into()];
     command.extend(user());
     command.extend([
         format!("--datadir={}", data.display()),
@@ -97,8 +98,11 @@ impl Database {
 
     /// A connection as an application has one.
     pub(crate) async fn connect(&self) -> MySqlConnection {
-        let options =
-            MySqlConnectOptions::new().host("127.0.0.1").port(self.port).username("root").database(&self.name);
+        let options = MySqlConnectOptions::new()
+            .host("127.0.0.1")
+            .port(self.port)
+            .username("root")
+            .database(&self.name);
         options.disable_statement_logging().connect().await.unwrap()
     }
 

@@ -140,11 +140,15 @@ impl Table {
     ///
     /// # Errors
     /// Where the placement has no table, the table is not there, or it is a view, without transactions or our own marker.
-    pub(super) async fn named_by(session: &mut Session<'_>, placement: &Placement) -> Result<Self, StoreError> {
+    pub(super) async fn named_by(
+        session: &mut Session<'_>,
+        placement: &Placement,
+    ) -> Result<Self, StoreError> {
         let trouble = session.trouble;
         let name = match &placement.records {
             Some(Records::Table { table, .. }) => table,
-            Some(Records::FoundBy { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_)) | None => {
+            Some(Records::FoundBy { .. } | Records::Prefix(_) | Records::Keys(_) | Records::Index(_))
+            | None => {
                 return Err(trouble.schema(format!("placement `{}` names no table", placement.name)));
             }
         };
@@ -166,7 +170,8 @@ impl Table {
             return Err(trouble.schema(format!("there is no table `{name}`")));
         };
         if table_type != "BASE TABLE" || name == MARKER {
-            return Err(trouble.schema(format!("`{name}` is not an ordinary table; only ordinary tables hold records")));
+            return Err(trouble
+                .schema(format!("`{name}` is not an ordinary table; only ordinary tables hold records")));
         }
         if !engine.eq_ignore_ascii_case("innodb") {
             return Err(trouble.schema(format!(
@@ -287,10 +292,11 @@ async fn columns(session: &mut Session<'_>, table: &str) -> Result<Vec<Column>, 
 /// Columns that `MariaDB` calls JSON: long texts with a constraint.
 async fn checked_json(session: &mut Session<'_>, table: &str) -> Result<Vec<String>, StoreError> {
     let trouble = session.trouble;
-    let sql = Sql::new("SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = ")
-        .bind_text(session.schema)
-        .push(" AND TABLE_NAME = ")
-        .bind_text(table);
+    let sql =
+        Sql::new("SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = ")
+            .bind_text(session.schema)
+            .push(" AND TABLE_NAME = ")
+            .bind_text(table);
     match session.rows(&sql).await {
         Ok(rows) => {
             let mut names = Vec::new();
@@ -370,16 +376,22 @@ async fn indexes(session: &mut Session<'_>, table: &str) -> Result<Vec<Index>, S
 /// The primary key, or else a unique index whose every column is always there.
 fn row_key(columns: &[Column], indexes: &[Index]) -> RowKey {
     let addressing = |index: &Index| {
-        index.columns.iter().map(|name| {
-            let column = columns.iter().find(|column| Some(&column.name) == name.as_ref())?;
-            (!column.nullable && names_exactly(&column.kind)).then(|| column.clone())
-        }).collect::<Option<Vec<Column>>>()
+        index
+            .columns
+            .iter()
+            .map(|name| {
+                let column = columns.iter().find(|column| Some(&column.name) == name.as_ref())?;
+                (!column.nullable && names_exactly(&column.kind)).then(|| column.clone())
+            })
+            .collect::<Option<Vec<Column>>>()
     };
     let mut unique: Vec<&Index> = indexes.iter().filter(|index| index.unique && !index.partial).collect();
     unique.sort_by_key(|index| (index.name != "PRIMARY", index.columns.len()));
     unique
         .into_iter()
-        .find_map(|index| addressing(index).map(|columns| RowKey::Columns { index: index.name.clone(), columns }))
+        .find_map(|index| {
+            addressing(index).map(|columns| RowKey::Columns { index: index.name.clone(), columns })
+        })
         .unwrap_or(RowKey::None)
 }
 

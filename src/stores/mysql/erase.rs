@@ -40,17 +40,22 @@ pub(super) async fn erase(
         return Err(trouble.of(ErrorKind::Refused, "the batch is larger than a transaction may be"));
     }
     let table = Table::of(session, &query.placement).await?;
-    if let Some(reach) = reach::unasked(session, &table).await?.into_iter().next() {
-        return Err(trouble.of(ErrorKind::Refused, &reach.message));
+    if !session.is_clear(&table.name) {
+        if let Some(reach) = reach::unasked(session, &table).await?.into_iter().next() {
+            return Err(trouble.of(ErrorKind::Refused, &reach.message));
+        }
+        session.note_clear(&table.name);
     }
     let owner = Owner::of(&table, &query.placement, trouble)?;
     let predicate = predicate(&table, query, trouble)?;
     session.begin().await?;
     let erased = match (batch, &table.key) {
-        (Batch::List(listed), RowKey::None) => match keyless::Rows::of(&table, &query.placement, owner, predicate, trouble) {
-            Ok(rows) => rows.erase(session, listed, method).await,
-            Err(error) => Err(error),
-        },
+        (Batch::List(listed), RowKey::None) => {
+            match keyless::Rows::of(&table, &query.placement, owner, predicate, trouble) {
+                Ok(rows) => rows.erase(session, listed, method).await,
+                Err(error) => Err(error),
+            }
+        }
         (Batch::Window { .. } | Batch::List(_), RowKey::None | RowKey::Columns { .. }) => {
             let work = Work { owner, predicate, table: &table, query, method };
             work.batch(session, batch).await
@@ -123,7 +128,8 @@ impl Work<'_> {
                 no_more_than(keys.len() as u64, most, trouble)?;
                 let carried = rows::carried_keys(columns, keys.iter().copied(), trouble)?;
                 let placement = &self.query.placement;
-                let erased = overwrite::erase(session, self.table, placement, &carried, keys.len() as u64).await?;
+                let erased =
+                    overwrite::erase(session, self.table, placement, &carried, keys.len() as u64).await?;
                 exactly(erased, keys.len() as u64, trouble)?;
                 let mut counted = BTreeMap::new();
                 for (tenant, _) in standing {
@@ -149,7 +155,8 @@ impl Work<'_> {
         let trouble = session.trouble;
         let columns = self.table.key_columns(trouble)?;
         let keys = rows::carried_keys(columns, listed.iter().map(|record| &record.key), trouble)?;
-        let sql = rows::standing_sql(self.table, columns, &self.owner, &self.predicate, &keys).push(" FOR UPDATE");
+        let sql =
+            rows::standing_sql(self.table, columns, &self.owner, &self.predicate, &keys).push(" FOR UPDATE");
         let standing = rows::read_standing(&session.rows(&sql).await?, trouble)?;
         let (doomed, changed) = judge(listed, &standing);
         let doomed_keys: Vec<&Key> =
@@ -158,7 +165,9 @@ impl Work<'_> {
         if expected > 0 {
             let carried = rows::carried_keys(columns, doomed_keys.iter().copied(), trouble)?;
             let erased = match self.method {
-                Method::Delete | Method::Zero => session.execute(&self.delete_listed(columns, &carried)).await?,
+                Method::Delete | Method::Zero => {
+                    session.execute(&self.delete_listed(columns, &carried)).await?
+                }
                 Method::OverwriteThenDelete => {
                     overwrite::erase(session, self.table, &self.query.placement, &carried, expected).await?
                 }
@@ -205,7 +214,8 @@ impl Work<'_> {
     }
 
     fn delete(&self, these: &Sql) -> Sql {
-        Sql::new(&format!("DELETE {0} FROM {1} WHERE ", self.table.source, self.table.source_by_key())).append(these)
+        Sql::new(&format!("DELETE {0} FROM {1} WHERE ", self.table.source, self.table.source_by_key()))
+            .append(these)
     }
 
     fn delete_listed(&self, columns: &[Column], carried: &Carried) -> Sql {
@@ -221,7 +231,8 @@ fn no_more_than(matching: u64, most: u64, trouble: Trouble<'_>) -> Result<(), St
     if matching <= most {
         return Ok(());
     }
-    let message = format!("scope exceeded: {matching} records match, {most} were found; everything was rolled back");
+    let message =
+        format!("scope exceeded: {matching} records match, {most} were found; everything was rolled back");
     Err(trouble.of(ErrorKind::Refused, &message))
 }
 
@@ -230,7 +241,9 @@ pub(super) fn exactly(erased: u64, counted: u64, trouble: Trouble<'_>) -> Result
     if erased == counted {
         return Ok(());
     }
-    let message = format!("scope exceeded: {counted} records were counted, {erased} would have gone; everything was rolled back");
+    let message = format!(
+        "scope exceeded: {counted} records were counted, {erased} would have gone; everything was rolled back"
+    );
     Err(trouble.of(ErrorKind::Refused, &message))
 }
 

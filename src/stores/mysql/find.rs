@@ -153,7 +153,8 @@ impl Search<'_> {
             None => self.end(session, column, "MIN").await?,
         };
         if let Some(from) = next.filter(|from| *from <= last)
-            && let Some(found) = self.dense(session, column, from, from.saturating_add(wide).min(last)).await?
+            && let Some(found) =
+                self.dense(session, column, from, from.saturating_add(wide).min(last)).await?
         {
             return Ok(Some(found));
         }
@@ -237,7 +238,10 @@ impl Search<'_> {
         }
         let records = total(&present);
         // A row written in between may make the window too full; a list counts for itself.
-        if records == 0 || records > self.records_max || records.saturating_mul(SPARSE_ABOVE) < width(from, to) {
+        if records == 0
+            || records > self.records_max
+            || records.saturating_mul(SPARSE_ABOVE) < width(from, to)
+        {
             return Ok(None);
         }
         let rows = self.rows_of(session, column, &present, from, to).await?;
@@ -259,10 +263,7 @@ impl Search<'_> {
         if nameless > 0 {
             return Err(rows::nameless_selected(session.trouble));
         }
-        Ok(counts
-            .into_iter()
-            .map(|(tenant, matching)| (tenant, Presence { matching, rows: 0 }))
-            .collect())
+        Ok(counts.into_iter().map(|(tenant, matching)| (tenant, Presence { matching, rows: 0 })).collect())
     }
 
     /// How many rows, matching or not, each of these tenants has in the window.
@@ -320,7 +321,10 @@ impl Search<'_> {
         if let Some(key) = self.after {
             conditions.push(rows::after(self.columns, key, trouble)?);
         }
-        Ok(Sql::new("SELECT ").append(shown).push(&format!(" FROM {source} WHERE ")).append(&Sql::all(&conditions)))
+        Ok(Sql::new("SELECT ")
+            .append(shown)
+            .push(&format!(" FROM {source} WHERE "))
+            .append(&Sql::all(&conditions)))
     }
 
     fn order(&self) -> String {
@@ -365,9 +369,10 @@ pub(super) async fn is_indexed(
     table: &str,
 ) -> Result<bool, StoreError> {
     let steps = session.plan(sql).await?;
-    Ok(steps.iter().filter(|step| step.table == table).all(|step| {
-        !step.index.is_empty() && !matches!(step.access.as_str(), "ALL" | "index")
-    }))
+    Ok(steps
+        .iter()
+        .filter(|step| step.table == table)
+        .all(|step| !step.index.is_empty() && !matches!(step.access.as_str(), "ALL" | "index")))
 }
 
 fn total(present: &BTreeMap<TenantId, Presence>) -> u64 {

@@ -36,7 +36,8 @@ pub(super) async fn inspect(session: &mut Session<'_>, table: &Table) -> Result<
 
 fn findings(grants: &Grants, table: &str) -> Vec<Finding> {
     let may = |what: &str| grants.here.contains(what) || grants.here.contains("ALL PRIVILEGES");
-    let everywhere = |what: &str| grants.on_schema.contains(what) || grants.on_schema.contains("ALL PRIVILEGES");
+    let everywhere =
+        |what: &str| grants.on_schema.contains(what) || grants.on_schema.contains("ALL PRIVILEGES");
     let mut findings = Vec::new();
     let missing: Vec<&str> = ["SELECT", "DELETE"].into_iter().filter(|what| !may(what)).collect();
     if !missing.is_empty() {
@@ -130,7 +131,9 @@ fn matches(pattern: &str, name: &str) -> bool {
             let mut name = name.chars();
             match (name.next(), literal) {
                 (Some(first), Some(literal)) => first == literal && matches(rest.as_str(), name.as_str()),
-                (Some(first), None) => (next == '_' || first == next) && matches(rest.as_str(), name.as_str()),
+                (Some(first), None) => {
+                    (next == '_' || first == next) && matches(rest.as_str(), name.as_str())
+                }
                 (None, _) => false,
             }
         }

@@ -27,7 +27,11 @@ pub(super) async fn identity(session: &mut Session<'_>) -> Result<Identity, Stor
 
 /// Leaves the marker. A table for it that somebody made in advance, empty, is used: so the user that erases need not
 /// be allowed to make tables.
-pub(super) async fn mark(session: &mut Session<'_>, ledger_id: &str, store: &StoreId) -> Result<(), StoreError> {
+pub(super) async fn mark(
+    session: &mut Session<'_>,
+    ledger_id: &str,
+    store: &StoreId,
+) -> Result<(), StoreError> {
     if marker(session).await?.is_some() {
         return Err(session.trouble.of(ErrorKind::Identity, "it carries a marker already"));
     }
@@ -56,7 +60,9 @@ pub(super) async fn refuse_read_only(session: &mut Session<'_>) -> Result<(), St
     if answer == Some(0) {
         return Ok(());
     }
-    Err(session.trouble.of(ErrorKind::Identity, "the server is read-only: it may be a replica; name the primary"))
+    Err(session
+        .trouble
+        .of(ErrorKind::Identity, "the server is read-only: it may be a replica; name the primary"))
 }
 
 /// A server that follows another one gets its changes from there.
@@ -87,7 +93,9 @@ async fn marker(session: &mut Session<'_>) -> Result<Option<(String, String)>, S
     match rows.as_slice() {
         [] => Ok(None),
         [row] => Ok(Some((session.trouble.text(row, 0)?, session.trouble.text(row, 1)?))),
-        _ => Err(session.trouble.of(ErrorKind::Identity, "its marker does not say which ledger it belongs to")),
+        _ => {
+            Err(session.trouble.of(ErrorKind::Identity, "its marker does not say which ledger it belongs to"))
+        }
     }
 }
 

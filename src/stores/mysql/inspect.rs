@@ -18,7 +18,10 @@ pub(super) async fn inspect(
     placement: &Placement,
 ) -> Result<Vec<Finding>, StoreError> {
     let trouble = session.trouble;
-    if session.rows(&Sql::new("SELECT 1 FROM JSON_TABLE('[]', '$[*]' COLUMNS (k0 INT PATH '$')) AS j")).await.is_err()
+    if session
+        .rows(&Sql::new("SELECT 1 FROM JSON_TABLE('[]', '$[*]' COLUMNS (k0 INT PATH '$')) AS j"))
+        .await
+        .is_err()
     {
         return Ok(vec![fatal(
             "store",
@@ -83,10 +86,20 @@ fn tenant(table: &Table, placement: &Placement, trouble: Trouble<'_>) -> Result<
     let TenantSource::Column(column) = &placement.tenant else { return Ok(Vec::new()) };
     let column = table.column(column, trouble)?;
     Ok(match column.kind {
-        Kind::Float | Kind::Bit | Kind::Set | Kind::Date | Kind::DateTime | Kind::Timestamp | Kind::Time | Kind::Other => {
+        Kind::Float
+        | Kind::Bit
+        | Kind::Set
+        | Kind::Date
+        | Kind::DateTime
+        | Kind::Timestamp
+        | Kind::Time
+        | Kind::Other => {
             vec![warning(
                 "tenant",
-                format!("`{}` is declared {} and names tenants as that is shown", column.name, column.declared),
+                format!(
+                    "`{}` is declared {} and names tenants as that is shown",
+                    column.name, column.declared
+                ),
                 "keep tenants as text or as whole numbers",
             )]
         }
@@ -101,7 +114,11 @@ fn tenant(table: &Table, placement: &Placement, trouble: Trouble<'_>) -> Result<
 }
 
 /// Whether the event-time column can hold what the policy expects, and whether an index leads to what is due.
-fn event_time(table: &Table, placement: &Placement, trouble: Trouble<'_>) -> Result<Vec<Finding>, StoreError> {
+fn event_time(
+    table: &Table,
+    placement: &Placement,
+    trouble: Trouble<'_>,
+) -> Result<Vec<Finding>, StoreError> {
     let (column, is_text, sorts) = match &placement.event_time {
         Some(EventTime::Text { column, format, .. }) => {
             let column = table.column(column, trouble)?;
@@ -125,7 +142,10 @@ fn event_time(table: &Table, placement: &Placement, trouble: Trouble<'_>) -> Res
         };
         findings.push(warning(
             "event_time",
-            format!("no index begins with `{}` or with the tenant and it, so every run reads the whole table", column.name),
+            format!(
+                "no index begins with `{}` or with the tenant and it, so every run reads the whole table",
+                column.name
+            ),
             &format!("CREATE INDEX … ON {} ({columns})", backticked(&table.name)),
         ));
     }
@@ -159,7 +179,9 @@ fn type_finding(column: &Column, is_text: bool) -> Option<Finding> {
         )),
         (_, false) => Some(fatal(
             "event_time",
-            format!("`{name}` is declared {declared} and holds no whole numbers, so no row would have a usable time"),
+            format!(
+                "`{name}` is declared {declared} and holds no whole numbers, so no row would have a usable time"
+            ),
             "leave `unit` out and say the zone, or name a column of whole numbers",
         )),
     }

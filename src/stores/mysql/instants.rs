@@ -14,9 +14,9 @@ use super::trouble::Trouble;
 use crate::plan::Interval;
 use crate::plan::due::{FAR_PAST, LocalInterval, end_of_day, instant_of, local_intervals};
 use crate::policy::{EpochUnit, EventTime};
+use crate::stores::StoreError;
 use crate::stores::event_time;
 use crate::stores::sql::Sql;
-use crate::stores::StoreError;
 
 /// An event-time column and how its values are read.
 #[derive(Debug, Clone)]
@@ -56,13 +56,18 @@ impl Clocked {
             (EventTime::Text { time_zone, .. }, Kind::DateTime) => {
                 Self::Wall { sql, zone: *time_zone, is_day: false }
             }
-            (EventTime::Text { time_zone, .. }, Kind::Date) => Self::Wall { sql, zone: *time_zone, is_day: true },
+            (EventTime::Text { time_zone, .. }, Kind::Date) => {
+                Self::Wall { sql, zone: *time_zone, is_day: true }
+            }
             (EventTime::Text { .. }, Kind::Timestamp) => Self::Instant { sql },
             (EventTime::Text { format, time_zone, .. }, Kind::Text { .. } | Kind::Bytes) => {
                 TextClock::new(column, format, *time_zone).map_or(Self::Unfit, Self::Text)
             }
             (EventTime::Epoch { unit, .. }, Kind::Int { .. }) => Self::Epoch { sql, unit: *unit },
-            (EventTime::Text { .. } | EventTime::Epoch { .. } | EventTime::Key(_) | EventTime::Modified, _) => Self::Unfit,
+            (
+                EventTime::Text { .. } | EventTime::Epoch { .. } | EventTime::Key(_) | EventTime::Modified,
+                _,
+            ) => Self::Unfit,
         }
     }
 
@@ -78,8 +83,10 @@ impl Clocked {
         }
         match self {
             Self::Wall { sql, zone, is_day } => {
-                let ranges: Vec<Sql> =
-                    local_intervals(&clipped, *zone).iter().map(|local| wall_between(sql, *local, *is_day)).collect();
+                let ranges: Vec<Sql> = local_intervals(&clipped, *zone)
+                    .iter()
+                    .map(|local| wall_between(sql, *local, *is_day))
+                    .collect();
                 Sql::all(&[Sql::any(&ranges), is_a_day(sql)])
             }
             Self::Instant { sql } => {
@@ -121,7 +128,9 @@ impl Clocked {
             Self::Wall { sql, zone, is_day } => {
                 let last = |to: DateTime<Utc>| {
                     let from = FAR_PAST;
-                    local_intervals(&[Interval { from, to }], *zone).last().map_or(to.naive_utc(), |span| span.to)
+                    local_intervals(&[Interval { from, to }], *zone)
+                        .last()
+                        .map_or(to.naive_utc(), |span| span.to)
                 };
                 let bound = |local: NaiveDateTime| {
                     wall_bound(if *is_day { local.date().and_time(chrono::NaiveTime::MIN) } else { local })
@@ -178,7 +187,9 @@ impl Clocked {
             let read = match self {
                 Self::Text(text) if place < 2 => local(&shown).map(|local| instant_of(local, text.zone())),
                 Self::Text(_) => local(&shown).map(|local| local.and_utc()),
-                Self::Wall { .. } | Self::Instant { .. } | Self::Epoch { .. } | Self::Unfit => self.read(&shown),
+                Self::Wall { .. } | Self::Instant { .. } | Self::Epoch { .. } | Self::Unfit => {
+                    self.read(&shown)
+                }
             };
             found.extend(read);
         }

@@ -17,9 +17,7 @@ use super::trouble::Trouble;
 use super::values::{bytes_of, equals, typed};
 use crate::policy::{EventTime, Method, Placement};
 use crate::stores::sql::Sql;
-use crate::stores::{
-    Batch, Erased, ErrorKind, Found, Key, Listed, Position, StillThere, StoreError, Value,
-};
+use crate::stores::{Batch, Erased, ErrorKind, Found, Key, Listed, Position, StillThere, StoreError, Value};
 
 /// Beyond so many rows nobody searches a whole table for what became of a record that is not where it was.
 const SEARCH_ROWS_MAX: u64 = 200_000;
@@ -93,9 +91,10 @@ impl<'a> Rows<'a> {
             }
         }
         let least = self.time.map_or_else(String::new, |time| format!("MIN({}), ", order(time)));
-        let mut sql = Sql::new(&format!("SELECT {} AS digest, {} AS moment, ", self.digest(), self.shown_time()))
-            .append(&self.owner.name())
-            .push(", COUNT(*)");
+        let mut sql =
+            Sql::new(&format!("SELECT {} AS digest, {} AS moment, ", self.digest(), self.shown_time()))
+                .append(&self.owner.name())
+                .push(", COUNT(*)");
         for name in names {
             sql = sql.push(&format!(", MIN({})", bytes_of(name)));
         }
@@ -161,7 +160,8 @@ impl<'a> Rows<'a> {
         let mut doomed: BTreeMap<Alike, u64> = BTreeMap::new();
         let (mut gone, mut lacking) = (BTreeSet::new(), BTreeMap::new());
         for (alike, places) in &wanted {
-            let matching = groups.iter().find(|group| group.alike == *alike).map_or(0, |group| group.matching);
+            let matching =
+                groups.iter().find(|group| group.alike == *alike).map_or(0, |group| group.matching);
             let take = usize::try_from(matching).unwrap_or(usize::MAX).min(places.len());
             let (taken, left) = places.split_at(take);
             gone.extend(taken.iter().copied());
@@ -182,7 +182,8 @@ impl<'a> Rows<'a> {
                 Method::OverwriteThenDelete => self.overwrite(session, &doomed, &groups).await?,
             }
         }
-        let missing = (0..listed.len()).filter(|index| !gone.contains(index) && !changed.contains(index)).collect();
+        let missing =
+            (0..listed.len()).filter(|index| !gone.contains(index) && !changed.contains(index)).collect();
         Ok(list_outcome(listed, &gone, &changed, &missing))
     }
 
@@ -323,20 +324,27 @@ impl<'a> Rows<'a> {
     ) -> Result<(), StoreError> {
         let trouble = session.trouble;
         let is_whole = |digest: &str| {
-            groups.iter().filter(|group| group.alike.0 == digest && group.matching > 0).all(|group| {
-                doomed.get(&group.alike) == Some(&group.matching)
-            })
+            groups
+                .iter()
+                .filter(|group| group.alike.0 == digest && group.matching > 0)
+                .all(|group| doomed.get(&group.alike) == Some(&group.matching))
         };
         let whole: BTreeSet<&str> =
             doomed.keys().map(|(digest, _)| digest.as_str()).filter(|digest| is_whole(digest)).collect();
         if !whole.is_empty() {
-            let moments = doomed.keys().filter(|(digest, _)| whole.contains(digest.as_str())).map(|(_, at)| at);
+            let moments =
+                doomed.keys().filter(|(digest, _)| whole.contains(digest.as_str())).map(|(_, at)| at);
             let these = Sql::all(&[self.span(moments), predicate.clone(), self.one_of(&whole)]);
-            let counted =
-                doomed.iter().filter(|((digest, _), _)| whole.contains(digest.as_str())).map(|(_, n)| n).sum();
+            let counted = doomed
+                .iter()
+                .filter(|((digest, _), _)| whole.contains(digest.as_str()))
+                .map(|(_, n)| n)
+                .sum();
             exactly(session.execute(&taking.statement(self.table).append(&these)).await?, counted, trouble)?;
         }
-        for ((digest, moment), take) in doomed.iter().filter(|((digest, _), _)| !whole.contains(digest.as_str())) {
+        for ((digest, moment), take) in
+            doomed.iter().filter(|((digest, _), _)| !whole.contains(digest.as_str()))
+        {
             let one = BTreeSet::from([digest.as_str()]);
             let these = Sql::all(&[self.span(std::iter::once(moment)), predicate.clone(), self.one_of(&one)]);
             let sql = taking.statement(self.table).append(&these).push(&format!(" LIMIT {take}"));
@@ -383,7 +391,8 @@ impl<'a> Rows<'a> {
         self.take(session, doomed, groups, &self.predicate, Taking::Overwrite(&values)).await?;
         let places = zeros.keys().map(|alike| (alike.clone(), Vec::new())).collect();
         let found = self.groups(session, &places, " FOR UPDATE").await?;
-        let there = |alike: &Alike| found.iter().find(|group| group.alike == *alike).map_or(0, |group| group.rows);
+        let there =
+            |alike: &Alike| found.iter().find(|group| group.alike == *alike).map_or(0, |group| group.rows);
         if zeros.iter().any(|(alike, take)| there(alike) < *take) {
             return Err(overwrite::not_overwritten(trouble));
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::catalogue::{Column, Kind, Table};
+use super::reach;
 use super::rows::{self, Carried};
 use super::session::Session;
 use super::trouble::Trouble;
@@ -30,7 +31,8 @@ pub(super) async fn erase(
     if !values.is_empty() {
         let update = Sql::new("UPDATE ").append(&these).push(&format!(" SET {}", zeros(&values)));
         session.execute(&update).await?;
-        let check = Sql::new("SELECT COUNT(*) FROM ").append(&these).push(&format!(" WHERE {}", not_zero(&values)));
+        let check =
+            Sql::new("SELECT COUNT(*) FROM ").append(&these).push(&format!(" WHERE {}", not_zero(&values)));
         if session.count(&check).await? != 0 {
             return Err(not_overwritten(trouble));
         }
@@ -81,20 +83,21 @@ async fn in_foreign_keys(session: &mut Session<'_>, table: &Table) -> Result<Vec
     )
     .bind_text(session.schema)
     .push(" AND TABLE_NAME = ")
-    .bind_text(table.name.as_str())
-    .push(
-        " UNION SELECT REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
-         WHERE REFERENCED_TABLE_SCHEMA = ",
-    )
-    .bind_text(session.schema)
-    .push(" AND REFERENCED_TABLE_NAME = ")
     .bind_text(table.name.as_str());
-    session.rows(&sql).await?.iter().map(|row| trouble.text(row, 0)).collect()
+    let mut columns = Vec::new();
+    for row in &session.rows(&sql).await? {
+        columns.push(trouble.text(row, 0)?);
+    }
+    for child in reach::children(session, table).await? {
+        columns.extend(child.refers_to);
+    }
+    Ok(columns)
 }
 
 /// `column = zero, …`
 pub(super) fn zeros(values: &[&Column]) -> String {
-    let zeros: Vec<String> = values.iter().map(|column| format!("{} = {}", column.sql, zero(column))).collect();
+    let zeros: Vec<String> =
+        values.iter().map(|column| format!("{} = {}", column.sql, zero(column))).collect();
     zeros.join(", ")
 }
 
@@ -132,7 +135,10 @@ pub(super) fn read_back(column: &Column) -> String {
 
 /// A row that does not read as it was written says so.
 pub(super) fn not_overwritten(trouble: Trouble<'_>) -> StoreError {
-    trouble.of(ErrorKind::Refused, "a row that was overwritten does not read as zeros; everything was rolled back")
+    trouble.of(
+        ErrorKind::Refused,
+        "a row that was overwritten does not read as zeros; everything was rolled back",
+    )
 }
 
 /// Zeros of the same type and length. Applied to zeros it changes nothing, which is how they are recognised.

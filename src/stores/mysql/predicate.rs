@@ -63,7 +63,9 @@ impl Moments {
             Times::Within(intervals) => clocked.inside(intervals, self.usable),
             // "Usable and not after, or not usable" is "not both usable and after".
             Times::UpTo(last) => match last.checked_add_signed(Duration::nanoseconds(1)) {
-                Some(from) => clocked.inside(&[Interval { from, to: self.usable.to }], self.usable).not_true(),
+                Some(from) => {
+                    clocked.inside(&[Interval { from, to: self.usable.to }], self.usable).not_true()
+                }
                 None => Sql::always(),
             },
             Times::Unusable => self.usable().not_true(),

@@ -109,13 +109,13 @@ pub(super) fn carried_keys<'a>(
 
 /// A list of keys and the rows under them. The list leads, so that the cost is that of the list.
 pub(super) fn joined(table: &Table, columns: &[Column], keys: &Carried) -> Sql {
-    let conditions: Vec<String> = columns
-        .iter()
-        .enumerate()
-        .map(|(part, column)| same(column, &format!("j.k{part}")))
-        .collect();
-    keys.source(columns.len())
-        .push(&format!(" STRAIGHT_JOIN {} ON {}", table.source_by_key(), conditions.join(" AND ")))
+    let conditions: Vec<String> =
+        columns.iter().enumerate().map(|(part, column)| same(column, &format!("j.k{part}"))).collect();
+    keys.source(columns.len()).push(&format!(
+        " STRAIGHT_JOIN {} ON {}",
+        table.source_by_key(),
+        conditions.join(" AND ")
+    ))
 }
 
 /// How the rows under listed keys stand: one row per key that is still there.
@@ -138,10 +138,11 @@ pub(super) fn standing_sql(
 pub(super) fn read_standing(rows: &[MySqlRow], trouble: Trouble<'_>) -> Result<Vec<Standing>, StoreError> {
     rows.iter()
         .map(|row| {
-            let index = usize::try_from(trouble.count(row, 0)?)
-                .ok()
-                .and_then(|place| place.checked_sub(1))
-                .ok_or_else(|| trouble.of(ErrorKind::Unreachable, "a place in a list is out of range"))?;
+            let index =
+                usize::try_from(trouble.count(row, 0)?)
+                    .ok()
+                    .and_then(|place| place.checked_sub(1))
+                    .ok_or_else(|| trouble.of(ErrorKind::Unreachable, "a place in a list is out of range"))?;
             let matches = trouble.get::<i64>(row, 2)? != 0;
             Ok(Standing { index, tenant: read_tenant(row, 1, trouble)?, matches })
         })

@@ -86,15 +86,21 @@ impl TextClock {
     /// The text means an instant in one of these.
     pub(super) fn inside(&self, intervals: &[Interval]) -> Sql {
         let between = |value: &str, from: NaiveDateTime, to: NaiveDateTime| {
-            let bound = |local: NaiveDateTime| Sql::new("CAST(").bind_text(one_form(local)).push(" AS BINARY)");
+            let bound =
+                |local: NaiveDateTime| Sql::new("CAST(").bind_text(one_form(local)).push(" AS BINARY)");
             let value = format!("CAST({value} AS BINARY)");
-            Sql::new(&value).push(" >= ").append(&bound(from)).push(&format!(" AND {value} < ")).append(&bound(to))
+            Sql::new(&value)
+                .push(" >= ")
+                .append(&bound(from))
+                .push(&format!(" AND {value} < "))
+                .append(&bound(to))
         };
         let locals: Vec<Sql> = local_intervals(intervals, self.zone)
             .iter()
             .map(|span| between(&self.local, span.from, span.to))
             .collect();
-        let mut exact = Sql::new("CASE WHEN NOT COALESCE(").append(&self.is_readable).push(", FALSE) THEN FALSE ");
+        let mut exact =
+            Sql::new("CASE WHEN NOT COALESCE(").append(&self.is_readable).push(", FALSE) THEN FALSE ");
         if let Some(is_zoned) = &self.is_zoned {
             let instants: Vec<Sql> = intervals
                 .iter()
@@ -150,8 +156,11 @@ impl TextClock {
         let pattern = format!(
             "^{DATE}(?:[ T]{CLOCK}(?:\\.[0-9]{{1,9}})?(?:Z|(?!-00:00)[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?)?\\z"
         );
-        self.is_readable = Sql::new(&format!("(CHAR_LENGTH({x}) <= {LONGEST} AND {x} REGEXP ")).bind_text(pattern).push(")");
-        let has_offset = format!("(CHAR_LENGTH({x}) > 19 AND (RIGHT({x}, 1) = 'Z' OR SUBSTRING({x}, -6, 1) IN ('+', '-')))");
+        self.is_readable =
+            Sql::new(&format!("(CHAR_LENGTH({x}) <= {LONGEST} AND {x} REGEXP ")).bind_text(pattern).push(")");
+        let has_offset = format!(
+            "(CHAR_LENGTH({x}) > 19 AND (RIGHT({x}, 1) = 'Z' OR SUBSTRING({x}, -6, 1) IN ('+', '-')))"
+        );
         let date = format!("LEFT({x}, 10)");
         let clock = format!("SUBSTRING({x}, 12, 8)");
         let second = leap(&date, &clock);
@@ -195,8 +204,14 @@ impl TextClock {
         }
         pattern.push_str("\\z");
         let part = |field: Field, late: &str| at.get(&field).cloned().unwrap_or_else(|| format!("'{late}'"));
-        let date = format!("CONCAT({}, '-', {}, '-', {})", at.get(&Field::Year)?, at.get(&Field::Month)?, at.get(&Field::Day)?);
-        let (hour, minute, second) = (part(Field::Hour, "23"), part(Field::Minute, "59"), part(Field::Second, "59"));
+        let date = format!(
+            "CONCAT({}, '-', {}, '-', {})",
+            at.get(&Field::Year)?,
+            at.get(&Field::Month)?,
+            at.get(&Field::Day)?
+        );
+        let (hour, minute, second) =
+            (part(Field::Hour, "23"), part(Field::Minute, "59"), part(Field::Second, "59"));
         let clock = format!("CONCAT({hour}, ':', {minute}, ':', {second})");
         let fraction = if at.contains_key(&Field::Second) { "000000000" } else { "999999999" };
         self.is_readable = Sql::new(&format!("(CHAR_LENGTH({x}) = {} AND {x} REGEXP ", place - 1))

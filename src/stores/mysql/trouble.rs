@@ -40,7 +40,10 @@ impl Trouble<'_> {
             return self.from_server(database);
         }
         if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
-            return self.of(ErrorKind::Refused, "a stored value is not of the type that it is read as, or not UTF-8");
+            return self.of(
+                ErrorKind::Refused,
+                "a stored value is not of the type that it is read as, or not UTF-8",
+            );
         }
         match error {
             sqlx::Error::Io(io) => self.lost(&format!("the connection was lost: {io}")),
@@ -65,9 +68,13 @@ impl Trouble<'_> {
             1040 | 1203 | 1226 => self.lost("the server has no connection to give"),
             // 1927 is MariaDB's, 4031 MySQL's.
             1053 | 1077 | 1079 | 1152 | 1184 | 1927 | 4031 => self.lost("the server closed the connection"),
-            1290 | 1836 | 3100 => self.of(ErrorKind::Identity, "the server is read-only: it may be a replica"),
+            1290 | 1836 | 3100 => {
+                self.of(ErrorKind::Identity, "the server is read-only: it may be a replica")
+            }
             1792 => self.of(ErrorKind::Refused, "the connection that looks may not write"),
-            1451 | 1217 => self.of(ErrorKind::Refused, &format!("rows of another table refer to it: {}", message())),
+            1451 | 1217 => {
+                self.of(ErrorKind::Refused, &format!("rows of another table refer to it: {}", message()))
+            }
             1044 | 1045 | 1095 | 1142 | 1143 | 1227 | 1370 => self.of(ErrorKind::Refused, &message()),
             1049 => self.of(ErrorKind::Unreachable, &message()),
             1054 | 1146 | 1109 | 1051 => self.schema(message()),

@@ -201,7 +201,14 @@ mod tests {
     use super::*;
 
     fn column(kind: Kind) -> Column {
-        Column { name: "c".into(), sql: "`t`.`c`".into(), declared: String::new(), kind, nullable: false, generated: false }
+        Column {
+            name: "c".into(),
+            sql: "`t`.`c`".into(),
+            declared: String::new(),
+            kind,
+            nullable: false,
+            generated: false,
+        }
     }
 
     #[test]
