@@ -1,7 +1,9 @@
 //! The `MySQL` and `MariaDB` store against a real server: what it selects, what it erases, what it refuses.
 
+mod effort;
 mod faults;
 mod schemas;
+mod story;
 mod times;
 
 use std::collections::BTreeMap;

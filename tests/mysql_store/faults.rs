@@ -125,9 +125,9 @@ async fn a_connection_that_is_cut_around_the_commit_ends_with_the_truth() {
         let store = MysqlStore::open(&id(), &database.url_through(proxy.port)).await.unwrap();
         let batch = found(&store).await;
         if reaches_server {
-            proxy.cut_after("COMMIT")
+            proxy.cut_after("COMMIT");
         } else {
-            proxy.cut_before("COMMIT")
+            proxy.cut_before("COMMIT");
         }
         let error = store.erase(&due(), &batch, Method::Delete).await.unwrap_err();
         assert_eq!((error.kind, error.retry), (ErrorKind::Unreachable, Retry::Later), "{error}");

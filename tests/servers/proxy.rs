@@ -18,6 +18,8 @@ pub(crate) struct Proxy {
 struct Faults {
     /// Nothing goes through in either direction, and nobody is told.
     is_black_hole: AtomicBool,
+    /// No answer goes through.
+    is_muted: AtomicBool,
     /// Each piece waits so many milliseconds.
     delay_ms: AtomicU64,
     /// The connection is cut when the client sends this, before or after it reaches the server.
@@ -119,11 +121,14 @@ impl Faults {
                 Fate::Drop => continue,
                 Fate::CutBefore => break,
                 Fate::CutAfter => {
-                    // The client hears nothing of it; the server does its work and then finds nobody.
-                    from.shutdown(Shutdown::Both).ok();
+                    // The server does its work; its answer is swallowed, and then there is no connection.
+                    self.is_muted.store(true, Ordering::SeqCst);
                     to.write_all(piece).ok();
                     std::thread::sleep(Duration::from_millis(300));
-                    break;
+                    from.shutdown(Shutdown::Both).ok();
+                    to.shutdown(Shutdown::Both).ok();
+                    self.is_muted.store(false, Ordering::SeqCst);
+                    return;
                 }
             }
             if to.write_all(piece).is_err() {
@@ -135,7 +140,8 @@ impl Faults {
     }
 
     fn fate(&self, piece: &[u8], way: Way, carried: u64) -> Fate {
-        if self.is_black_hole.load(Ordering::SeqCst) {
+        let is_muted = way == Way::ToClient && self.is_muted.load(Ordering::SeqCst);
+        if is_muted || self.is_black_hole.load(Ordering::SeqCst) {
             return Fate::Drop;
         }
         let trap = self.trap.lock().unwrap();
