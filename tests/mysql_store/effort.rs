@@ -48,17 +48,18 @@ async fn rows_that_are_kept_are_not_read() {
             assert!(cost < 1_500, "{index} {:?}: {cost} rows read", query.selection);
         }
         let due = query(calls(), of("t-7"), before("2025-06-01T00:00:00Z"));
+        let small = Budget { records_max: 1_000, window_keys: 1_000 };
         let start = read().await;
-        let found = store.find(&due, None, WIDE, &[]).await.unwrap().unwrap();
+        let found = store.find(&due, None, small, &[]).await.unwrap().unwrap();
         assert!(matches!(found.batch, Batch::List(_)) && found.batch.records() == 100);
         let erased = store.erase(&due, &found.batch, Method::Delete).await.unwrap();
         assert_eq!(erased.counts[&tenant("t-7")].erased, 100);
         assert_eq!(store.absent(&due, &found.batch).await.unwrap().indexes, Vec::<usize>::new());
-        assert!(store.find(&due, Some(&found.position), WIDE, &[]).await.unwrap().is_none());
+        assert!(store.find(&due, Some(&found.position), small, &[]).await.unwrap().is_none());
         let cost = read().await - start;
         println!("{index}: {cost} rows read to find, erase and read back 100 of {ROWS}");
         // The first window of a table is looked at before an index is asked.
-        assert!(cost < 12_000, "{index}: {cost} rows read");
+        assert!(cost < 8_000, "{index}: {cost} rows read");
     }
 }
 
@@ -81,6 +82,6 @@ async fn a_table_that_is_due_is_walked_once() {
     assert_eq!(erase_all(&store, &due, budget, Method::Delete).await, map([("t-1", ROWS / 4)]));
     let cost = rows_read(&database).await - start;
     println!("{} rows read per erased row", cost / (ROWS / 4));
-    // Found, counted beside, erased and read back: four looks at each of four rows.
-    assert!(cost <= ROWS / 4 * 20, "{cost} rows read");
+    // Found, erased and read back: three looks at each of four rows, and a few more.
+    assert!(cost <= ROWS / 4 * 14, "{cost} rows read");
 }

@@ -140,7 +140,8 @@ fn is_visible(column: &Column) -> Sql {
     Sql::new(&utf8_of(column)).push(" REGEXP ").bind_text(format!("[^{white_space}]"))
 }
 
-fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
+/// Rows of the tenants that a query selects.
+pub(super) fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
     let owner = Owner::of(table, &query.placement, trouble)?;
     let truth = |holds: bool| if holds { Sql::always() } else { Sql::never() };
     Ok(match (&query.selection.tenants, &owner) {
