@@ -275,7 +275,8 @@ pub trait Reader: Send + Sync {
     /// Counts all records of the placement, but stops counting at `at_most`.
     async fn population(&self, placement: &Placement, at_most: u64) -> Result<u64, StoreError>;
 
-    /// One record by its key, as typed by a person (`explain`); for a table without key, `COLUMN=VALUE` pairs.
+    /// One record by its key, as typed by a person (`explain`); for a table without key, `COLUMN=VALUE` pairs. Where the
+    /// query is about rows that name something, the row that names this: the key is the one name.
     /// More than one match is an error of kind [`ErrorKind::Ambiguous`].
     async fn look(&self, query: &Query, key: &[String]) -> Result<Option<Seen>, StoreError>;
 

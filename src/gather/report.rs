@@ -2,6 +2,7 @@
 //! It owns their shapes (`contract.md`, JSON answers); the decisions in them are the planner's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::ledger::{Head, Ledger, RequestRow, RequestState};
 use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
-use crate::policy::{Method, Placement, Policy, Records, Trigger};
+use crate::policy::{Method, Placement, Policy, Trigger};
 use crate::stores::{ErrorKind, SeenTime};
 
 /// Longest lead, in hours, with which a record counts as at risk before its deadline (`reading`: 72 h). For short
@@ -210,14 +211,7 @@ pub async fn explain(
     let ledger = ledger_view(world).await?;
     let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
     let ledger = ledger_facts(view, world.clock.now()).await?;
-    let (policy, own) =
-        world.policies.placement(placement).ok_or_else(|| Trouble::no_placement(placement))?;
-    if let Some(Records::FoundBy { placement: rows, .. }) = &own.records {
-        let text = format!(
-            "records of `{placement}` share the fate of the rows that name them: explain the row in `{rows}`"
-        );
-        return Err(Trouble::Schema(text));
-    }
+    let (policy, _) = world.policies.placement(placement).ok_or_else(|| Trouble::no_placement(placement))?;
     let readers = Readers::proven(world, view).await?;
     let selection = Selection {
         placement: placement.clone(),
@@ -225,15 +219,24 @@ pub async fn explain(
         within: vec![Scope { subjects: None, times: Times::Any }],
         except: Vec::new(),
     };
+    // A record that a row names shares its fate, so that row is looked at.
     let query = query_of(&world.policies, &ledger, &selection, world.clock.now())?;
-    let seen = readers.get(&own.store)?.look(&query, key).await?;
+    let rows = Arc::clone(&query.placement);
+    let seen = match readers.get(&rows.store)?.look(&query, key).await {
+        Err(error) if error.kind == ErrorKind::Ambiguous && query.naming.is_some() => {
+            let text =
+                format!("several rows of `{}` name it, and it goes with the last: explain those", rows.name);
+            return Err(Trouble::Schema(text));
+        }
+        looked => looked?,
+    };
     let seen = seen.ok_or_else(|| Trouble::Schema(format!("there is no such record in `{placement}`")))?;
     let event_time = match seen.event_time {
         SeenTime::Usable(time) => Some(time),
         SeenTime::None | SeenTime::Unusable => None,
     };
     let sighting = Sighting { tenant: seen.tenant.as_ref(), event_time, subjects: &seen.subjects };
-    let fate = fate(policy, own, &sighting, &ledger, at);
+    let fate = fate(policy, &rows, &sighting, &ledger, at);
     Ok(Explanation {
         placement: placement.clone(),
         key: key.to_vec(),

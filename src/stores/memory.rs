@@ -293,8 +293,11 @@ impl Reader for MemoryReader {
         let predicate = self.predicate(query, operation)?;
         let mut seen = None;
         for (own, columns) in self.records(&self.lock(), &query.placement, operation)? {
-            let meant = predicate::is_meant(&query.placement, &own, &columns, key)
-                .map_err(|message| self.error(operation, ErrorKind::Schema, message))?;
+            let meant = match &query.naming {
+                Some(column) => predicate::names_in(&columns, std::slice::from_ref(column)).values().eq(key),
+                None => predicate::is_meant(&query.placement, &own, &columns, key)
+                    .map_err(|message| self.error(operation, ErrorKind::Schema, message))?,
+            };
             if meant && seen.is_some() {
                 return Err(self.error(operation, ErrorKind::Ambiguous, "the key names several records"));
             }

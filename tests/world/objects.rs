@@ -159,3 +159,24 @@ fn a_check_counts_the_files_that_no_row_names() {
     assert!(message.starts_with("2 records are named by no row of `call-records`"), "{message}");
     assert!(world.path("objects/rec/t-1/left.wav").exists(), "a check erases nothing");
 }
+
+#[test]
+fn a_file_is_explained_by_the_row_that_names_it() {
+    let world = World::center();
+    let at = "--at 2021-07-31T09:59:59+08:00";
+    let of_file = world.ok(&format!("explain recordings rec/t-1/a.wav {at}"));
+    let of_row = world.ok(&format!("explain call-records 11 {at}"));
+    for field in ["tenant", "event_time", "disposition", "reason", "clause", "due_at", "deadline"] {
+        assert_eq!(of_file[field], of_row[field], "{field}");
+    }
+    assert_eq!(of_file["placement"], "recordings");
+    assert_eq!(of_file["disposition"], "retain");
+    assert_eq!(
+        world.ok("explain recordings rec/t-1/a.wav --at 2021-07-31T10:00:00+08:00")["disposition"],
+        "erase"
+    );
+    world.exits(2, "explain recordings rec/t-1/unknown.wav");
+    world.sql("calls.db", "UPDATE call_record SET recording_key = 'rec/t-1/a.wav' WHERE id = 12");
+    let several = world.exits(2, "explain recordings rec/t-1/a.wav");
+    assert!(several.stderr.contains("several rows"), "{}", several.stderr);
+}

@@ -159,7 +159,11 @@ pub(super) async fn look(
     }
     let sql = sql
         .push(&format!(" FROM {} WHERE ", table.source))
-        .append(&named_by(&table, placement, key, trouble)?)
+        .append(&match (&query.naming, key) {
+            (Some(column), [locator]) => equals(table.column(column, trouble)?, locator),
+            (Some(_), _) => return Err(trouble.schema("a record that rows name has one name".to_owned())),
+            (None, _) => named_by(&table, placement, key, trouble)?,
+        })
         .push(" LIMIT 2");
     let answer = session.rows(&sql).await?;
     let row = match answer.as_slice() {
