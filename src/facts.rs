@@ -22,6 +22,8 @@ pub struct Facts {
     pub populations: BTreeMap<PlacementId, u64>,
     /// Placements whose rows refer to rows of this one and have to go before them.
     pub children: BTreeMap<PlacementId, BTreeSet<PlacementId>>,
+    /// What the patterns of placements mean now, see [`crate::plan::Selection::parts`].
+    pub parts: BTreeMap<PlacementId, Vec<String>>,
     /// Placements that were surveyed, so that a reviewer can tell "nothing due" from "not asked".
     pub surveyed: BTreeSet<PlacementId>,
     /// Stores that could not be asked, with the reason. Nothing is planned for placements that need them.

@@ -176,6 +176,13 @@ async fn inspect(world: &World, readers: &Readers, facts: &mut Facts) -> Result<
                 if !children.is_empty() {
                     facts.children.insert(placement.name.clone(), children);
                 }
+                match reader.parts(placement).await {
+                    Ok(parts) if parts.is_empty() => {}
+                    Ok(parts) => {
+                        facts.parts.insert(placement.name.clone(), parts);
+                    }
+                    Err(error) => silence(error, &mut facts.unreachable)?,
+                }
                 let wrong = findings.into_iter().filter(|finding| finding.fatal);
                 fatal.extend(wrong.map(|finding| {
                     let (field, message, help) = (finding.field, finding.message, finding.help);
@@ -383,6 +390,7 @@ pub async fn knows_tenant(world: &World, tenant: &TenantId) -> Result<bool, Trou
             tenants: TenantScope::One(tenant.clone()),
             within: vec![Scope { subjects: None, times: Times::Any }],
             except: Vec::new(),
+            parts: Vec::new(),
         };
         let query = query_of(&world.policies, &LedgerFacts::default(), &selection, world.clock.now())?;
         if reader.survey(&query).await?.total().records > 0 {

@@ -113,6 +113,10 @@ pub struct Selection {
     pub within: Vec<Scope>,
     /// None of these holds.
     pub except: Vec<Scope>,
+    /// Where a placement's pattern means several parts (the indices of a search cluster): those that it meant when the
+    /// plan was made, sorted. A plan never reaches into a part that it did not know. Empty where there are no parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
 }
 
 impl Selection {

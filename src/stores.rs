@@ -302,6 +302,12 @@ pub trait Reader: Send + Sync {
         locators: &[String],
     ) -> Result<BTreeMap<String, u64>, StoreError>;
 
+    /// The parts that the pattern of this placement means now, sorted; none where it is no pattern. A selection that names
+    /// parts selects nothing outside them.
+    async fn parts(&self, _placement: &Placement) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Tables whose rows have to go before those of this placement that they refer to.
     async fn children(&self, _placement: &Placement) -> Result<Vec<Child>, StoreError> {
         Ok(Vec::new())

@@ -90,6 +90,7 @@ fn query(placement: Placement, tenants: TenantScope, times: Times) -> Query {
             tenants,
             within: vec![Scope { subjects: None, times }],
             except: vec![],
+            parts: vec![],
         },
         placement: Arc::new(placement),
         time_zone: Tz::Asia__Singapore,

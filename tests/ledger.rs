@@ -110,6 +110,7 @@ pub(crate) fn plan(steps: usize) -> Plan {
                 tenants: TenantScope::One(tenant("t-1")),
                 within: vec![],
                 except: vec![],
+                parts: vec![],
             },
             generation: 0,
             policy_digest: "d1".to_owned(),

@@ -103,6 +103,7 @@ fn query(placement: Placement, tenants: TenantScope, times: Times) -> Query {
             tenants,
             within: vec![Scope { subjects: None, times }],
             except: vec![],
+            parts: vec![],
         },
         subjects: BTreeMap::new(),
         now: now(),

@@ -67,7 +67,13 @@ fn timed(template: &str) -> Placement {
 fn query(placement: Placement, tenants: TenantScope, times: Times) -> Query {
     let within = vec![Scope { subjects: None, times }];
     Query {
-        selection: Selection { placement: placement.name.clone(), tenants, within, except: vec![] },
+        selection: Selection {
+            placement: placement.name.clone(),
+            tenants,
+            within,
+            except: vec![],
+            parts: vec![],
+        },
         placement: Arc::new(placement),
         time_zone: Tz::UTC,
         subjects: BTreeMap::new(),

@@ -61,6 +61,7 @@ fn query(placement: Placement, tenants: TenantScope, times: Times) -> Query {
         tenants,
         within: vec![Scope { subjects: None, times }],
         except: Vec::new(),
+        parts: vec![],
     };
     Query {
         placement: Arc::new(placement),

@@ -120,6 +120,7 @@ fn selection(tenants: TenantScope, times: Times) -> Selection {
         tenants,
         within: vec![Scope { subjects: None, times }],
         except: vec![],
+        parts: vec![],
     }
 }
 

@@ -218,6 +218,7 @@ pub async fn explain(
         tenants: TenantScope::AllExcept(Vec::new()),
         within: vec![Scope { subjects: None, times: Times::Any }],
         except: Vec::new(),
+        parts: Vec::new(),
     };
     // A record that a row names shares its fate, so that row is looked at.
     let query = query_of(&world.policies, &ledger, &selection, world.clock.now())?;

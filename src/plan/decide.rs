@@ -67,7 +67,7 @@ pub fn groups<'a>(policies: &'a Policies, facts: &'a Facts, now: DateTime<Utc>) 
             if is_unreachable(policy, rows, facts) {
                 continue;
             }
-            all.extend(groups_of(policy, placement, &facts.ledger, &over_age, now));
+            all.extend(groups_of(policy, placement, facts, &over_age, now));
         }
     }
     all.sort_by_key(|group| (group.policy.category.clone(), group.column.is_none()));
@@ -176,12 +176,14 @@ fn over_age(policy: &Policy, now: DateTime<Utc>) -> Vec<Interval> {
 fn groups_of<'a>(
     policy: &'a Policy,
     placement: &'a Placement,
-    ledger: &'a LedgerFacts,
+    facts: &'a Facts,
     over_age: &[Interval],
     now: DateTime<Utc>,
 ) -> Vec<Group<'a>> {
     let Some((rows, column)) = rows_of(policy, placement) else { return Vec::new() };
-    let frame = Frame { policy, placement, rows, column, over_age, now };
+    let ledger = &facts.ledger;
+    let parts = facts.parts.get(&placement.name).map_or(&[][..], Vec::as_slice);
+    let frame = Frame { policy, placement, rows, column, over_age, parts, now };
     let special = special_tenants(&policy.category, ledger, now);
     let mut groups = Vec::new();
     for tenant in &special {
@@ -273,6 +275,7 @@ struct Frame<'a, 'i> {
     rows: &'a Placement,
     column: Option<&'a str>,
     over_age: &'i [Interval],
+    parts: &'i [String],
     now: DateTime<Utc>,
 }
 
@@ -295,6 +298,7 @@ impl<'a> Frame<'a, '_> {
                 tenants: tenants.clone(),
                 within: vec![within],
                 except: except.to_vec(),
+                parts: self.parts.to_vec(),
             },
             reason,
             rule,

@@ -315,7 +315,13 @@ mod tests {
             request_id: None,
             subject: None,
             found_by: None,
-            selection: Selection { placement, tenants, within: Vec::new(), except: Vec::new() },
+            selection: Selection {
+                placement,
+                tenants,
+                within: Vec::new(),
+                except: Vec::new(),
+                parts: Vec::new(),
+            },
             generation: 0,
             policy_digest: String::new(),
         }

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
-use crate::policy::{Level, Method, Placement};
+use crate::policy::{Level, Method, Placement, Records};
 
 /// What a search cluster can do. Its files are rebuilt by merges of its own, so that nothing is ever scrubbed.
 pub fn capability() -> Capability {
@@ -184,6 +184,16 @@ impl Reader for ElasticsearchReader {
 
     async fn inspect(&self, placement: &Placement) -> Result<Vec<Finding>, StoreError> {
         inspect::inspect(&self.session("inspect").await?, placement).await
+    }
+
+    async fn parts(&self, placement: &Placement) -> Result<Vec<String>, StoreError> {
+        if !matches!(placement.records, Some(Records::Index(_))) {
+            return Ok(Vec::new());
+        }
+        let indices = indices::indices(&self.session("resolve the indices").await?, placement).await?;
+        let mut names: Vec<String> = indices.into_iter().map(|index| index.name).collect();
+        names.sort();
+        Ok(names)
     }
 
     async fn survey(&self, query: &Query) -> Result<Survey, StoreError> {

@@ -246,6 +246,7 @@ mod tests {
                 tenants,
                 within: vec![Scope { subjects: None, times: Times::Within(intervals) }],
                 except: vec![],
+                parts: vec![],
             },
             placement: Arc::new(placement),
             also: Vec::new(),

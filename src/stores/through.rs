@@ -71,6 +71,13 @@ macro_rules! look_through_reader {
                 self.reader.naming_rows(placement, column, locators).await
             }
 
+            async fn parts(
+                &self,
+                placement: &$crate::policy::Placement,
+            ) -> Result<Vec<String>, $crate::stores::StoreError> {
+                self.reader.parts(placement).await
+            }
+
             async fn children(
                 &self,
                 placement: &$crate::policy::Placement,

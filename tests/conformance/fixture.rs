@@ -433,7 +433,7 @@ pub(crate) fn tenant(name: &str) -> TenantId {
 }
 
 pub(crate) fn selection(tenants: TenantScope, within: Vec<Scope>, except: Vec<Scope>) -> Selection {
-    Selection { placement: PlacementId::new("records"), tenants, within, except }
+    Selection { placement: PlacementId::new("records"), tenants, within, except, parts: vec![] }
 }
 
 pub(crate) fn query(placement: Placement, selection: Selection) -> Query {

@@ -176,3 +176,23 @@ async fn a_document_that_a_row_names_goes_before_the_row_and_one_of_a_neighbour_
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_never_reaches_into_an_index_that_it_did_not_know() {
+    let _alone = opensearch::alone_with_the_marker().await;
+    let log = |tenant: &str| json!({ "tenant_id": tenant, "@timestamp": "2021-01-31T02:00:00Z", "caller": "+65", "agent_id": "A1", "note": "said" });
+    make_index("frozen-logs-a", 1, json!({})).await;
+    write(&[("frozen-logs-a", "old", "", log("t-1")), ("frozen-logs-a", "beside", "", log("t-10"))]).await;
+    let world = center(&opensearch::url().await);
+    world.write("policies/logs.toml", &LOGS.replace("center-logs-*", "frozen-logs-*"));
+    let plan = world.path("plan.json");
+    world.ok(&format!("plan --at 2021-08-01T00:00:00+08:00 --out {}", plan.display()));
+    assert!(std::fs::read_to_string(&plan).unwrap().contains("frozen-logs-a"), "the plan names its indices");
+    make_index("frozen-logs-b", 1, json!({})).await;
+    write(&[("frozen-logs-b", "new", "", log("t-1"))]).await;
+    let report = world.ok(&format!("enforce --plan {}", plan.display()));
+    assert_eq!(placement(&report, "trajectory")["erased"], 2, "{report:#}");
+    assert_eq!(ids("frozen-logs-*").await, ["new"], "it waits for a plan that knows its index");
+    world.ok("enforce --at 2021-08-01T00:00:00+08:00");
+    assert_eq!(ids("frozen-logs-*").await, [""; 0]);
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::{Body, Call, Session};
 use super::document::{Name, Selector, Version, names_in};
 use super::find::{answers, by_ids, names_now, selector};
-use super::indices::{Index, MARKER, indices, refresh};
+use super::indices::{Index, MARKER, queried, refresh};
 use super::mapping::Fields;
 use crate::policy::template::{proves, tenant_of};
 use crate::policy::{Placement, Records, TenantSource};
@@ -45,7 +45,7 @@ impl<'q> Known<'q> {
             return Ok(Self::Named { prefix });
         }
         let selector = selector(session, query)?;
-        let indices = indices(session, &query.placement).await?;
+        let indices = queried(session, query).await?;
         let indices = indices.into_iter().map(|index| (index.name.clone(), index)).collect();
         Ok(Self::Selected { indices, selector })
     }
@@ -277,7 +277,7 @@ pub(super) async fn look(
         return look_named(session, &query.placement, prefix, key).await;
     }
     let selector = selector(session, query)?;
-    let indices = indices(session, &query.placement).await?;
+    let indices = queried(session, query).await?;
     let (within, id, routing) = match key {
         [id] => (None, id, None),
         [index, id] => (Some(index), id, None),

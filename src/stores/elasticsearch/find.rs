@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Body, Call, Session, groups};
 use super::document::{Name, Said, Selector, Version};
-use super::indices::{Index, indices, list, pattern_of, refresh, resolve};
+use super::indices::{Index, indices, list, pattern_of, queried, refresh, resolve};
 use super::predicate;
 use crate::facts::{Survey, Tally};
 use crate::policy::Placement;
@@ -145,7 +145,7 @@ impl<'w> Walk<'w> {
         wanted: u64,
     ) -> Result<Self, StoreError> {
         let mut targets = Vec::new();
-        for index in indices(session, &query.placement).await? {
+        for index in queried(session, query).await? {
             let question = predicate::at_least(query, &index.fields).map_err(|why| {
                 session.error(ErrorKind::Schema, format!("in index `{}` {why}", index.name))
             })?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::client::{Body, Call, Session, groups};
 use super::mapping::{Fault, Fields, SubjectField};
 use crate::policy::{Placement, Records};
-use crate::stores::{ErrorKind, StoreError};
+use crate::stores::{ErrorKind, Query, StoreError};
 
 /// The index with the marker. It is hidden, and never one of a placement's.
 pub(super) const MARKER: &str = "retentiond-marker";
@@ -141,6 +141,14 @@ pub(super) async fn indices(session: &Session<'_>, placement: &Placement) -> Res
         let message = format!("the field `{field}` is mapped in none of its indices");
         return Err(session.error(ErrorKind::Schema, message));
     }
+    Ok(indices)
+}
+
+/// Those indices of a query's placement that the query asks for.
+pub(super) async fn queried(session: &Session<'_>, query: &Query) -> Result<Vec<Index>, StoreError> {
+    let mut indices = indices(session, &query.placement).await?;
+    let parts = &query.selection.parts;
+    indices.retain(|index| parts.is_empty() || parts.contains(&index.name));
     Ok(indices)
 }
 

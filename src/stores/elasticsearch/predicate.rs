@@ -246,7 +246,13 @@ mod tests {
         };
         let within = vec![Scope { subjects: None, times }];
         Query {
-            selection: Selection { placement: placement.name.clone(), tenants, within, except: vec![] },
+            selection: Selection {
+                placement: placement.name.clone(),
+                tenants,
+                within,
+                except: vec![],
+                parts: vec![],
+            },
             placement: Arc::new(placement),
             time_zone: Tz::UTC,
             subjects: BTreeMap::new(),
