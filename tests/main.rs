@@ -24,6 +24,7 @@ mod redis_store;
 mod s3_store;
 mod scenarios;
 mod servers;
+mod shipped;
 mod sqlite_store;
 mod tidy;
 mod time;
