@@ -20,6 +20,8 @@ pub struct Facts {
     pub surveys: BTreeMap<String, Survey>,
     /// Records in a placement, counted no further than the limits need to know.
     pub populations: BTreeMap<PlacementId, u64>,
+    /// Placements whose rows refer to rows of this one and have to go before them.
+    pub children: BTreeMap<PlacementId, BTreeSet<PlacementId>>,
     /// Placements that were surveyed, so that a reviewer can tell "nothing due" from "not asked".
     pub surveyed: BTreeSet<PlacementId>,
     /// Stores that could not be asked, with the reason. Nothing is planned for placements that need them.

@@ -21,8 +21,8 @@ use crate::ledger::sqlite::SqliteLedger;
 use crate::plan::decide::rows_of;
 use crate::plan::review::{Approvals, Caps, review};
 use crate::plan::{Group, Plan, Reason, Scope, Selection, TenantScope, Times, groups, plan};
-use crate::policy::{Policies, Records};
-use crate::stores::{self, ErrorKind, Query, Reader, StoreError};
+use crate::policy::{Placement, Policies, Records};
+use crate::stores::{self, ErrorKind, Finding, Query, Reader, StoreError};
 
 pub use report::{
     Explanation, LastRun, Problem, SimulatedDay, Simulation, Status, check_online, explain, simulate, status,
@@ -171,8 +171,11 @@ async fn inspect(world: &World, readers: &Readers, facts: &mut Facts) -> Result<
         else {
             continue;
         };
-        match reader.inspect(placement).await {
-            Ok(findings) => {
+        match findings(world, reader.as_ref(), placement).await {
+            Ok((findings, children)) => {
+                if !children.is_empty() {
+                    facts.children.insert(placement.name.clone(), children);
+                }
                 let wrong = findings.into_iter().filter(|finding| finding.fatal);
                 fatal.extend(wrong.map(|finding| {
                     let (field, message, help) = (finding.field, finding.message, finding.help);
@@ -183,6 +186,40 @@ async fn inspect(world: &World, readers: &Readers, facts: &mut Facts) -> Result<
         }
     }
     if fatal.is_empty() { Ok(()) } else { Err(Trouble::Schema(fatal.join("; "))) }
+}
+
+/// What stands between a placement and its enforcement, and the placements whose rows have to go before its own.
+pub(crate) async fn findings(
+    world: &World,
+    reader: &dyn Reader,
+    placement: &Placement,
+) -> Result<(Vec<Finding>, BTreeSet<PlacementId>), StoreError> {
+    let mut findings = reader.inspect(placement).await?;
+    let mut children = BTreeSet::new();
+    if findings.iter().any(|finding| finding.fatal) {
+        return Ok((findings, children));
+    }
+    for child in reader.children(placement).await? {
+        let placed = world.policies.iter().flat_map(|policy| &policy.placements).find(|other| {
+            other.store == placement.store
+                && matches!(&other.records, Some(Records::Table { table, .. }) if *table == child.table)
+        });
+        match placed {
+            Some(placed) => {
+                children.insert(placed.name.clone());
+            }
+            None => findings.push(Finding {
+                fatal: true,
+                field: "table".to_owned(),
+                message: format!(
+                    "rows of `{}` refer to its rows by column `{}`, and the server refuses to erase what they refer to",
+                    child.table, child.column
+                ),
+                help: "give that table a placement of its own, so that its rows go first".to_owned(),
+            }),
+        }
+    }
+    Ok((findings, children))
 }
 
 /// Counts every group that is not counted yet. True where a store fell silent.

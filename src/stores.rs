@@ -52,6 +52,11 @@ pub struct Query {
 }
 
 impl Query {
+    /// The one tenant whose records can belong, where there is just one.
+    pub fn only_tenant(&self) -> Option<&TenantId> {
+        self.selection.tenant().filter(|_| self.also.is_empty())
+    }
+
     /// Every selection of the pass.
     pub fn selections(&self) -> impl Iterator<Item = &Selection> {
         std::iter::once(&self.selection).chain(&self.also)
@@ -218,6 +223,15 @@ pub struct Finding {
     pub help: String,
 }
 
+/// A table whose rows refer to rows of a placement in such a way that the store refuses to erase those before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// Its name, behind its database's where that is another one.
+    pub table: String,
+    /// The column that refers.
+    pub column: String,
+}
+
 /// One record as `explain` needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -288,6 +302,11 @@ pub trait Reader: Send + Sync {
         column: &str,
         locators: &[String],
     ) -> Result<BTreeMap<String, u64>, StoreError>;
+
+    /// Tables whose rows have to go before those of this placement that they refer to.
+    async fn children(&self, _placement: &Placement) -> Result<Vec<Child>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// What the store keeps by itself of records of this placement that are erased now, and until when: logs from which
     /// it would restore, soft deletes, snapshots. Nothing where it is known to keep nothing.

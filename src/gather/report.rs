@@ -7,7 +7,9 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::calendar::{Calendar, Due};
-use super::{Readers, Trouble, World, counted, facts, ledger_facts, ledger_view, query_of, stranger};
+use super::{
+    Readers, Trouble, World, counted, facts, findings, ledger_facts, ledger_view, query_of, stranger,
+};
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
 use crate::ledger::{Head, Ledger, RequestRow, RequestState};
@@ -15,7 +17,7 @@ use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
 use crate::policy::{Placement, Policy, Records, Trigger};
-use crate::stores::SeenTime;
+use crate::stores::{ErrorKind, SeenTime};
 
 /// Longest lead, in hours, with which a record counts as at risk before its deadline (`reading`: 72 h). For short
 /// deadlines a quarter of the time allowed is used: a rule with two days would be at risk from its first minute.
@@ -87,8 +89,8 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
                 Ok(problem) => problems.extend(problem),
                 Err(trouble) => problems.push(error(placement.name.to_string(), trouble.to_string(), None)),
             }
-            match reader.inspect(placement).await {
-                Ok(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
+            match findings(world, reader.as_ref(), placement).await {
+                Ok((findings, _)) => problems.extend(findings.into_iter().map(|finding| Problem {
                     severity: if finding.fatal { "error" } else { "warning" },
                     file: String::new(),
                     line: 0,
@@ -115,7 +117,12 @@ async fn unnamed(
     };
     let (mut after, mut looked_at, mut without) = (String::new(), 0, 0);
     loop {
-        let names = own.inventory(placement, &after, NAMES_AT_ONCE).await?;
+        let names = match own.inventory(placement, &after, NAMES_AT_ONCE).await {
+            Ok(names) => names,
+            // A store that does not list what rows name.
+            Err(error) if error.kind == ErrorKind::Unresolved => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let Some(last) = names.last() else { break };
         let named = naming.naming_rows(rows, column, &names).await?;
         without += names.iter().filter(|name| !named.contains_key(*name)).count();

@@ -3,6 +3,8 @@
 
 mod shown;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 
 use self::shown::{keep, kept_of, step_of, totals_of};
@@ -94,7 +96,9 @@ pub fn plan(policies: &Policies, facts: &Facts, now: DateTime<Utc>) -> Result<Pl
             Disposition::Retain => kept_of(group, survey).into_iter().for_each(|more| keep(&mut kept, more)),
         }
     }
-    steps.sort_by_key(|step| (step.category.clone(), step.found_by.is_none()));
+    steps.sort_by_key(|step| {
+        (depth(&facts.children, &step.placement), step.category.clone(), step.found_by.is_none())
+    });
     let totals = totals_of(&steps, &kept);
     let mut plan = Plan {
         plan_id: PlanId::new(""),
@@ -241,6 +245,21 @@ fn holds_on<'a>(
     on.sort_by_key(|hold| &hold.hold_id);
     let (whole, by_subject): (Vec<_>, Vec<_>) = on.into_iter().partition(|hold| hold.subjects.is_empty());
     (whole.first().copied(), by_subject)
+}
+
+/// How many placements have to go before this one, one after the other: rows go before the rows that they refer to.
+fn depth(children: &BTreeMap<PlacementId, BTreeSet<PlacementId>>, placement: &PlacementId) -> usize {
+    let mut depth = 0;
+    let mut level = BTreeSet::from([placement]);
+    // Tables that refer to each other in a circle have no first one; then any order is as good as another.
+    while depth <= children.len() {
+        level = level.iter().filter_map(|of| children.get(*of)).flatten().collect();
+        if level.is_empty() {
+            break;
+        }
+        depth += 1;
+    }
+    depth
 }
 
 fn any() -> Scope {

@@ -26,17 +26,17 @@ mod wanted;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 
 use self::catalogue::Table;
 pub use self::grants::grants;
-pub use self::reach::Child;
 use self::session::Link;
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
-    Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Child, Erased, Finding, Found, Identity, NamingColumns, Position, Query, Reader, Scrubbed,
+    Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -74,31 +74,6 @@ impl MysqlReader {
     /// Where the server cannot be reached, does not let the user in, or the address names no database.
     pub async fn open(id: &StoreId, url: &SecretString) -> Result<Self, StoreError> {
         Ok(Self { link: Link::open_reader(id, url).await? })
-    }
-
-    /// The tables whose rows refer to the rows of a placement by a foreign key: their rows have to go first.
-    ///
-    /// # Errors
-    /// Where the placement names no table of the database.
-    pub async fn children(&self, placement: &Placement) -> Result<Vec<Child>, StoreError> {
-        let mut session = self.link.session("read foreign keys").await?;
-        let table = Table::named_by(&mut session, placement).await?;
-        reach::children(&mut session, &table).await
-    }
-
-    /// How many seconds the binary log keeps what it says of erased rows; `None` where the server writes none, zero
-    /// where it keeps it until somebody removes it. With `binlog_row_image = MINIMAL`, which every session of ours asks for,
-    /// that is their keys; a server that does not grant it writes whole rows.
-    ///
-    /// # Errors
-    /// Where the server does not answer.
-    pub async fn log_kept_seconds(&self) -> Result<Option<u64>, StoreError> {
-        let mut session = self.link.session("ask for the binary log").await?;
-        if session.number(&Sql::new("SELECT CAST(@@GLOBAL.log_bin AS SIGNED)")).await? != Some(1) {
-            return Ok(None);
-        }
-        let seconds = "SELECT CAST(@@GLOBAL.binlog_expire_logs_seconds AS SIGNED)";
-        Ok(Some(session.count(&Sql::new(seconds)).await?))
     }
 }
 
@@ -162,6 +137,32 @@ impl Reader for MysqlReader {
         let mut session = self.link.session("count rows that name a record").await?;
         survey::naming_rows(&mut session, placement, column, locators).await
     }
+
+    async fn children(&self, placement: &Placement) -> Result<Vec<Child>, StoreError> {
+        let mut session = self.link.session("read foreign keys").await?;
+        let table = Table::named_by(&mut session, placement).await?;
+        let all = reach::children(&mut session, &table).await?.into_iter();
+        let refusing = all.filter(reach::Reference::is_refusing);
+        Ok(refusing.map(|child| Child { table: child.table, column: child.column }).collect())
+    }
+
+    /// With `binlog_row_image = MINIMAL`, which every session of ours asks for, what the log keeps of erased rows is their
+    /// keys; a server that does not grant it writes whole rows.
+    async fn residual(
+        &self,
+        _placement: &Placement,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Residual>, StoreError> {
+        let mut session = self.link.session("ask for the binary log").await?;
+        if session.number(&Sql::new("SELECT CAST(@@GLOBAL.log_bin AS SIGNED)")).await? != Some(1) {
+            return Ok(Vec::new());
+        }
+        let kept = "SELECT CAST(@@GLOBAL.binlog_expire_logs_seconds AS SIGNED)";
+        let seconds = session.number(&Sql::new(kept)).await?.filter(|seconds| *seconds > 0);
+        // Zero: until somebody removes it.
+        let until = seconds.and_then(TimeDelta::try_seconds).and_then(|kept| now.checked_add_signed(kept));
+        Ok(vec![Residual { what: "binlog".to_owned(), until }])
+    }
 }
 
 look_through_reader!(MysqlStore);
@@ -178,7 +179,7 @@ impl Store for MysqlStore {
 
     /// Nothing is rebuilt: the files are the server's own, so no more holds than what erasing reached.
     async fn scrub(&self, _placement: &Placement) -> Result<Scrubbed, StoreError> {
-        let what = "binary, undo and redo logs, and pages that the server has not used again".to_owned();
+        let what = "undo and redo logs, and pages that the server has not used again".to_owned();
         Ok(Scrubbed { level: Level::Deleted, residual: vec![Residual { what, until: None }] })
     }
 }

@@ -117,6 +117,15 @@ impl Reader for S3Reader {
     ) -> Result<BTreeMap<String, u64>, StoreError> {
         Err(self.names_nothing("count the rows that name an object"))
     }
+
+    async fn inventory(
+        &self,
+        placement: &Placement,
+        after: &str,
+        at_most: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        look::inventory(&self.bucket, placement, after, at_most).await
+    }
 }
 
 /// A bucket opened for erasing.

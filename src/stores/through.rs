@@ -71,6 +71,13 @@ macro_rules! look_through_reader {
                 self.reader.naming_rows(placement, column, locators).await
             }
 
+            async fn children(
+                &self,
+                placement: &$crate::policy::Placement,
+            ) -> Result<Vec<$crate::stores::Child>, $crate::stores::StoreError> {
+                self.reader.children(placement).await
+            }
+
             async fn residual(
                 &self,
                 placement: &$crate::policy::Placement,

@@ -47,16 +47,6 @@ pub(super) async fn inspect(
     }
     findings.extend(shape(&table));
     findings.extend(reach::unasked(session, &table).await?);
-    for child in reach::children(session, &table).await?.iter().filter(|child| child.is_refusing()) {
-        findings.push(fatal(
-            "table",
-            format!(
-                "rows of `{}` refer to `{}` by column `{}`: the server refuses to erase what they refer to",
-                child.table, table.name, child.column
-            ),
-            "give that table a placement of its own, so that its rows go first",
-        ));
-    }
     findings.extend(grants::inspect(session, &table).await?);
     Ok(findings)
 }

@@ -140,6 +140,28 @@ pub(super) async fn population(
     Ok(records.min(at_most))
 }
 
+/// Keys of current objects that rows may name, in the order of the walk, behind a key.
+pub(super) async fn inventory(
+    bucket: &Bucket,
+    placement: &Placement,
+    after: &str,
+    at_most: usize,
+) -> Result<Vec<String>, StoreError> {
+    let operation = "list all objects";
+    let layout = layout_of(bucket, placement, operation)?;
+    let behind = (!after.is_empty()).then(|| Mark::Current(after.to_owned(), None));
+    let mut walk = Walk::begin(bucket, layout, operation, None, &|_| true, behind).await?;
+    let mut keys = Vec::new();
+    while keys.len() < at_most {
+        let page = i32::try_from(at_most - keys.len()).unwrap_or(PAGE_MAX);
+        let Some(walked) = walk.next(page).await? else { break };
+        let current = walked.into_iter().filter(|walked| walked.entry.latest().is_some_and(|v| !v.is_marker));
+        keys.extend(current.map(|walked| walked.entry.key));
+    }
+    keys.truncate(at_most);
+    Ok(keys)
+}
+
 /// The next batch: first objects, then uploads that nobody completed.
 pub(super) async fn find(
     bucket: &Bucket,
