@@ -11,6 +11,7 @@ mod demo;
 mod enforce;
 mod entitlement;
 mod explain;
+mod grants;
 mod hold;
 mod output;
 mod plan;
@@ -110,6 +111,8 @@ enum Verb {
     Audit(audit::AuditVerb),
     /// Show what was erased, where, how, verified when, and what is residual until when.
     Certificate(certificate::CertificateArgs),
+    /// Print the least privileges that the stores need, as SQL, ACL and bucket-policy text.
+    Grants,
     /// Print a JSON Schema, for editors.
     Schema {
         /// Of which file.
@@ -152,6 +155,7 @@ impl Verb {
             Self::Adopt(_) => "adopt the store",
             Self::Audit(verb) => verb.operation(),
             Self::Certificate(_) => "make the certificate",
+            Self::Grants => "print the grants",
             Self::Schema { .. } => "print the schema",
             Self::Demo { .. } => "run the demo",
             Self::Completions { .. } => "print completions",
@@ -217,6 +221,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Adopt(args) => adopt::adopt(&context, args).await,
         Verb::Audit(verb) => audit::answer(&context, verb).await,
         Verb::Certificate(args) => certificate::certificate(&context, args).await,
+        Verb::Grants => grants::grants(&context),
         Verb::Schema { which } => schema::schema(which),
         Verb::Demo { dir } => demo::demo(&context, dir).await,
         Verb::Completions { shell } => Ok(complete::completions(shell, Cli::command())),

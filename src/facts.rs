@@ -132,6 +132,18 @@ pub struct Capability {
     pub versions: bool,
 }
 
+impl Capability {
+    /// The method by which a store does what a rule asks: the rule's own or, where the store cannot do that and the
+    /// operator accepts a lower level, the one that reaches just this level.
+    pub fn method_for(&self, asked: Method, accepted: Option<Level>) -> Method {
+        if self.levels.contains_key(&asked) {
+            return asked;
+        }
+        let enough = self.levels.iter().filter(|(_, level)| accepted.is_some_and(|least| **level >= least));
+        enough.min_by_key(|(_, level)| **level).map_or(asked, |(method, _)| *method)
+    }
+}
+
 /// What a store holds of a selection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {

@@ -4,6 +4,7 @@
 pub mod elasticsearch;
 pub mod event_time;
 pub mod files;
+pub mod grants;
 mod judge;
 pub mod memory;
 pub mod mysql;
@@ -21,6 +22,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use self::grants::Need;
 use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey};
 use crate::id::{Fingerprint, StoreId, SubjectKey, TenantId};
@@ -411,17 +413,19 @@ pub struct Kind {
     pub name: &'static str,
     /// What stores of this kind can do, for validation without opening one.
     pub capability: fn() -> Capability,
+    /// The least that a store of this kind must let us do, as text to copy. Asks nobody; holds no password.
+    pub grants: fn(&StoreConfig, &[Need<'_>]) -> String,
 }
 
 /// The table of kinds that this build can open, one line each.
 pub const KINDS: [Kind; 7] = [
-    Kind { name: "memory", capability: memory::capability },
-    Kind { name: "sqlite", capability: sqlite::capability },
-    Kind { name: "files", capability: files::capability },
-    Kind { name: "elasticsearch", capability: elasticsearch::capability },
-    Kind { name: "redis", capability: redis::capability },
-    Kind { name: "s3", capability: s3::capability },
-    Kind { name: "mysql", capability: mysql::capability },
+    Kind { name: "memory", capability: memory::capability, grants: memory::grants },
+    Kind { name: "sqlite", capability: sqlite::capability, grants: sqlite::grants },
+    Kind { name: "files", capability: files::capability, grants: files::grants },
+    Kind { name: "elasticsearch", capability: elasticsearch::capability, grants: elasticsearch::grants },
+    Kind { name: "redis", capability: redis::capability, grants: redis::grants },
+    Kind { name: "s3", capability: s3::capability, grants: s3::grants },
+    Kind { name: "mysql", capability: mysql::capability, grants: mysql::grants },
 ];
 
 /// Opens a store for looking only.

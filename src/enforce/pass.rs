@@ -130,7 +130,7 @@ impl Run<'_> {
                 shares.push(Share { left: line.step.records, line });
             }
         }
-        let most = steps.first().map_or(1, |step| records_max(step.method, false));
+        let most = shares.first().map_or(1, |share| records_max(share.line.method(), false));
         let all: u64 = shares.iter().map(|share| share.left).sum();
         let (mut position, mut keys, mut narrowed) = (None, WINDOW_KEYS_START, None);
         loop {
@@ -203,7 +203,7 @@ impl Run<'_> {
             }
         };
         let Some(first) = shares.first() else { return Ok(Some(Next::Halt)) };
-        let (store, method) = (Arc::clone(&first.line.store), first.line.step.method);
+        let (store, method) = (Arc::clone(&first.line.store), first.line.method());
         let watch = Stopwatch::start();
         let erased = insist(|| store.erase(query, batch, method)).await;
         self.erasing = watch.elapsed();

@@ -2,10 +2,18 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::facts::Capability;
 use crate::id::{PlacementId, RunId};
 use crate::ledger::{ErasedScope, StepOutcome};
 use crate::plan::{Counts, CountsByTenant, Residual, Step, Times};
-use crate::policy::{Level, Method};
+use crate::policy::{Level, Method, Placement};
+
+/// The level of what was to be zeroed, after a scrub. Where the store cannot zero, it was erased by another method.
+pub(super) fn reached(can: &Capability, placement: &Placement, scrubbed: Level) -> Level {
+    let method = can.method_for(Method::Zero, placement.accept_level);
+    let by_itself = can.levels.get(&method).filter(|_| method != Method::Zero);
+    by_itself.map_or(scrubbed, |level| scrubbed.max(*level))
+}
 
 /// The outcome of a step while it is being made.
 pub(super) struct Draft {

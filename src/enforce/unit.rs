@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::pace::{WINDOW_KEYS_START, next_window, records_max};
 use super::settle;
 use super::shared::together;
-use super::step::Draft;
+use super::step::{Draft, reached};
 use super::verify::{Verified, verified};
 use super::{Progress, Run};
 use crate::clock::Stopwatch;
@@ -52,6 +52,11 @@ impl Line {
     ) -> Result<Option<Found>, StoreError> {
         insist(|| self.store.find(&self.query, after, budget, naming)).await
     }
+
+    /// How it is erased: as the rule says, or as this store can where the operator accepts less.
+    pub(super) fn method(&self) -> Method {
+        self.store.capability().method_for(self.step.method, self.placement.accept_level)
+    }
 }
 
 impl Run<'_> {
@@ -81,7 +86,7 @@ impl Run<'_> {
         let Some((policy, _)) = policies.placement(&rows.placement) else { return Ok(()) };
         let naming: Vec<String> =
             named_by(policy, &rows.placement).into_iter().map(|(_, column)| column.to_owned()).collect();
-        let most = records_max(rows.method, !naming.is_empty());
+        let most = records_max(line.method(), !naming.is_empty());
         let mut keys = WINDOW_KEYS_START;
         let mut left = rows.records;
         let mut shared = Vec::new();
@@ -335,7 +340,7 @@ impl Run<'_> {
             }
         };
         let watch = Stopwatch::start();
-        let erased = insist(|| line.store.erase(&line.query, batch, line.step.method)).await;
+        let erased = insist(|| line.store.erase(&line.query, batch, line.method())).await;
         self.erasing = watch.elapsed();
         let still = insist(|| line.store.absent(&line.query, batch)).await;
         let now = self.world.clock.now();
@@ -388,7 +393,8 @@ impl Run<'_> {
                 Ok(scrubbed) => {
                     let wanted =
                         known.accept_level.map_or(Method::Zero.level(), |l| l.min(Method::Zero.level()));
-                    if scrubbed.level >= wanted {
+                    let reached = reached(&store.capability(), known, scrubbed.level);
+                    if reached >= wanted {
                         self.ledger.scrub_paid(&placement).await?;
                     } else {
                         self.failures.push(format!(
@@ -397,7 +403,7 @@ impl Run<'_> {
                     }
                     for draft in self.drafts.iter_mut().filter(|draft| draft.is_zero_on(&placement)) {
                         draft.residual.extend(scrubbed.residual.iter().cloned());
-                        draft.reach(scrubbed.level);
+                        draft.reach(reached);
                     }
                 }
                 Err(error) => {

@@ -17,7 +17,7 @@ use crate::ledger::{Head, Ledger, RequestRow, RequestState};
 use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
-use crate::policy::{Method, Placement, Policy, Trigger};
+use crate::policy::{Placement, Policy, Trigger};
 use crate::stores::{ErrorKind, SeenTime};
 
 /// Longest lead, in hours, with which a record counts as at risk before its deadline (`reading`: 72 h). For short
@@ -79,7 +79,7 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
     for policy in &world.policies {
         for placement in policy.placements.iter().filter(|placement| placement.records.is_some()) {
             let Ok(reader) = readers.get(&placement.store) else { continue };
-            problems.extend(levels(policy, placement, &reader.capability().levels));
+            problems.extend(levels(policy, placement, &reader.capability()));
             if let Some((rows, Some(column))) = rows_of(policy, placement)
                 && let Ok(naming) = readers.get(&rows.store)
                 && let Err(trouble) = naming.naming_rows(rows, column, &[]).await
@@ -152,15 +152,12 @@ fn error(field: String, message: String, help: Option<String>) -> Problem {
     Problem { severity: "error", file: String::new(), line: 0, field, message, help }
 }
 
-fn levels(
-    policy: &Policy,
-    placement: &Placement,
-    reached: &BTreeMap<Method, crate::policy::Level>,
-) -> Vec<Problem> {
+fn levels(policy: &Policy, placement: &Placement, store: &crate::facts::Capability) -> Vec<Problem> {
     let short = |rule: &&crate::policy::Rule| {
         let wanted = rule.level.unwrap_or(rule.method.level()).max(rule.method.level());
         let wanted = placement.accept_level.map_or(wanted, |accepted| wanted.min(accepted));
-        reached.get(&rule.method).is_none_or(|level| *level < wanted)
+        let method = store.method_for(rule.method, placement.accept_level);
+        store.levels.get(&method).is_none_or(|level| *level < wanted)
     };
     let problem = |rule: &crate::policy::Rule| {
         error(

@@ -9,6 +9,7 @@ mod document;
 mod documents;
 mod erase;
 mod find;
+mod grants;
 mod indices;
 mod inspect;
 mod mapping;
@@ -23,6 +24,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use self::client::{Body, Call, Client, Session};
+pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
     Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
@@ -30,6 +32,7 @@ use super::{
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
+use crate::plan::Residual;
 use crate::policy::{Level, Method, Placement, Records};
 
 /// What a search cluster can do. Its files are rebuilt by merges of its own, so that nothing is ever scrubbed.
@@ -265,9 +268,9 @@ impl Store for ElasticsearchStore {
         erase::erase(&self.session("erase documents").await?, query, batch, method).await
     }
 
+    /// Nothing is rebuilt: segments are the cluster's own, so no more holds than what erasing reached.
     async fn scrub(&self, _placement: &Placement) -> Result<Scrubbed, StoreError> {
-        let session = self.writer.session("scrub");
-        Err(session
-            .error(ErrorKind::Refused, "a search cluster cannot be scrubbed: its segments are its own"))
+        let what = "segments until they are merged, and the translog".to_owned();
+        Ok(Scrubbed { level: Level::Deleted, residual: vec![Residual { what, until: None }] })
     }
 }

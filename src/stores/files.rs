@@ -2,6 +2,7 @@
 //! answered; opening is `root`, order is `walk`, the predicate `select`, looking `look`, changing `erase`.
 
 mod erase;
+mod grants;
 mod look;
 mod overwrite;
 mod root;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::grants::grants;
 use self::root::{Medium, Root};
 use super::through::look_through_reader;
 use super::{

@@ -11,10 +11,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use self::predicate::Predicate;
+use super::grants::Need;
 use super::{
     Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, Listed, NamingColumns, Position, Query,
     Reader, Retry, Scrubbed, Seen, SeenTime, StillThere, Store, StoreError, Survival, Survivor, Value,
 };
+use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey, Tally};
 use crate::id::{StoreId, TenantId};
 use crate::policy::{Level, Method, Placement, Records};
@@ -33,6 +35,11 @@ pub fn capability() -> Capability {
         ]),
         versions: false,
     }
+}
+
+/// Nothing is granted to memory: it is our own.
+pub fn grants(_config: &StoreConfig, _needs: &[Need<'_>]) -> String {
+    String::new()
 }
 
 /// A change that was made to the store through its traits.

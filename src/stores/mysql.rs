@@ -30,12 +30,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 
 use self::catalogue::Table;
+pub use self::grants::grants;
 use self::session::Link;
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Child, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query,
-    Reader, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Child, Erased, Finding, Found, Identity, NamingColumns, Position, Query, Reader, Scrubbed,
+    Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -176,10 +177,9 @@ impl Store for MysqlStore {
         erase::erase(&mut self.writer.session("erase").await?, query, batch, method).await
     }
 
-    async fn scrub(&self, placement: &Placement) -> Result<Scrubbed, StoreError> {
-        let session = self.writer.session("scrub").await?;
-        let message =
-            format!("the files behind placement `{}` are not rebuilt by this version", placement.name);
-        Err(session.trouble.of(ErrorKind::Refused, &message))
+    /// Nothing is rebuilt: the files are the server's own, so no more holds than what erasing reached.
+    async fn scrub(&self, _placement: &Placement) -> Result<Scrubbed, StoreError> {
+        let what = "undo and redo logs, and pages that the server has not used again".to_owned();
+        Ok(Scrubbed { level: Level::Deleted, residual: vec![Residual { what, until: None }] })
     }
 }

@@ -6,6 +6,7 @@
 
 mod erase;
 mod find;
+mod grants;
 mod inspect;
 mod layout;
 mod link;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
+pub use self::grants::grants;
 use self::layout::MARKER;
 use self::link::{Duty, Link};
 use self::place::Place;

@@ -6,6 +6,7 @@ mod delete;
 mod entry;
 mod erase;
 mod fresh;
+mod grants;
 mod inspect;
 mod lock;
 mod look;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use self::bucket::Bucket;
+pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
     Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,

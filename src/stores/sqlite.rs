@@ -7,6 +7,7 @@
 mod catalogue;
 mod erase;
 mod find;
+mod grants;
 mod inspect;
 mod instants;
 mod overwrite;
@@ -23,6 +24,7 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use self::catalogue::MARKER;
+pub use self::grants::grants;
 use self::session::{Link, Session};
 use super::sql::Sql;
 use super::through::look_through_reader;

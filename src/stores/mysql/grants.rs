@@ -1,12 +1,33 @@
-//! What the server lets the user do, from `SHOW GRANTS`. It owns the reading of those lines and the findings about too
-//! few and too many privileges; it grants nothing.
+//! What the server must let the user do, as SQL, and what it does, from `SHOW GRANTS`. It owns which privileges are
+//! needed and the findings about too few and too many; it grants nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::catalogue::Table;
-use super::session::Session;
+use super::catalogue::{MARKER, Table};
+use super::identity::create_table;
+use super::session::{Link, Session};
 use super::wanted::{fatal, warning};
+use crate::config::StoreConfig;
+use crate::policy::Records;
+use crate::stores::grants::Need;
+use crate::stores::sql::backticked;
 use crate::stores::{Finding, StoreError};
+
+/// Without these nothing can be enforced on a table.
+const NEEDED: [&str; 2] = ["SELECT", "DELETE"];
+
+/// Without it no value of a table can be overwritten.
+const OVERWRITING: &str = "UPDATE";
+
+/// Without it a server hides the triggers of a table.
+const SEEING_TRIGGERS: &str = "TRIGGER";
+
+/// Without it on the database, `MariaDB` hides foreign keys of tables on which the user has no right, or only that to
+/// read. It lets nobody read or change a row.
+const SEEING_REFERENCES: &str = "REFERENCES";
+
+/// What a user that only looks may have at most.
+const LOOKING: [&str; 5] = ["SELECT", SEEING_TRIGGERS, SEEING_REFERENCES, "SHOW VIEW", "REPLICATION CLIENT"];
 
 /// Privileges that erasing never needs: with them a stolen password does more than retentiond can.
 const TOO_MANY: [&str; 9] =
@@ -21,8 +42,55 @@ struct Grants {
     on_schema: BTreeSet<String>,
     /// Anywhere.
     anywhere: BTreeSet<String>,
+    /// Nothing that changes a row, not even in the marker.
+    only_looks: bool,
     /// A role or a list of columns says more than these lines do.
     is_partly_told: bool,
+}
+
+/// The statements that an administrator runs, once the two users are there: one that erases and one that plans.
+pub fn grants(config: &StoreConfig, needs: &[Need<'_>]) -> String {
+    let StoreConfig::Mysql { url } = config else { return String::new() };
+    let Some((user, database)) = Link::names_in(url) else { return String::new() };
+    let (eraser, planner) = (account(&user), account(&format!("{user}_plan")));
+    // The name of a database is a pattern where all of it is meant.
+    let whole = database.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
+    let whole = format!("{}.*", backticked(&whole));
+    let marker = format!("{}.{}", backticked(&database), backticked(MARKER));
+    let mut tables: BTreeMap<&str, bool> = BTreeMap::new();
+    for need in needs {
+        if let Some(Records::Table { table, .. }) = &need.placement.records {
+            *tables.entry(table).or_default() |= need.overwrites();
+        }
+    }
+    let (mut erasing, mut planning) = (String::new(), String::new());
+    for (table, is_overwritten) in tables {
+        let table = format!("{}.{}", backticked(&database), backticked(table));
+        let updating = is_overwritten.then_some(OVERWRITING);
+        let all: Vec<&str> = NEEDED.into_iter().chain(updating).chain([SEEING_TRIGGERS]).collect();
+        erasing.push_str(&format!("GRANT {} ON {table} TO {eraser};\n", all.join(", ")));
+        planning.push_str(&format!("GRANT SELECT, {SEEING_TRIGGERS} ON {table} TO {planner};\n"));
+    }
+    format!(
+        "-- Make both users first, each with a password of its own. `%` is any host: name yours where you can.\n\
+         -- The marker, by which the database proves that it is the one meant:\n\
+         {};\n\
+         GRANT SELECT, INSERT ON {marker} TO {eraser};\n\
+         -- What is erased. TRIGGER and REFERENCES show what else an erasure would change:\n\
+         {erasing}\
+         GRANT {SEEING_REFERENCES} ON {whole} TO {eraser};\n\
+         -- A second user, for `plan` in a configuration of its own: it can only look.\n\
+         GRANT SELECT ON {marker} TO {planner};\n\
+         {planning}\
+         GRANT {SEEING_REFERENCES} ON {whole} TO {planner};\n\
+         -- Worth it where there are replicas, so that one is told from the primary (MariaDB: REPLICA MONITOR):\n\
+         -- GRANT REPLICATION CLIENT ON *.* TO {eraser};\n",
+        create_table(&marker)
+    )
+}
+
+fn account(user: &str) -> String {
+    format!("'{}'@'%'", user.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// Findings about the user's privileges on a table.
@@ -36,11 +104,15 @@ pub(super) async fn inspect(session: &mut Session<'_>, table: &Table) -> Result<
 
 fn findings(grants: &Grants, table: &str) -> Vec<Finding> {
     let may = |what: &str| grants.here.contains(what) || grants.here.contains("ALL PRIVILEGES");
-    let everywhere =
-        |what: &str| grants.on_schema.contains(what) || grants.on_schema.contains("ALL PRIVILEGES");
     let mut findings = Vec::new();
-    let missing: Vec<&str> = ["SELECT", "DELETE"].into_iter().filter(|what| !may(what)).collect();
-    if !missing.is_empty() {
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|what| !may(what)).collect();
+    if missing == ["DELETE"] && grants.only_looks && !grants.is_partly_told {
+        findings.push(warning(
+            "store",
+            format!("the user may only look at `{table}`: a plan can be made, and nothing is erased"),
+            "`enforce` needs the other user that `retentiond grants` names",
+        ));
+    } else if !missing.is_empty() {
         let message = format!("the user may not {} in `{table}`", missing.join(" and "));
         let help = format!("GRANT {} ON `{table}` TO the user in the url", missing.join(", "));
         findings.push(if grants.is_partly_told {
@@ -49,22 +121,20 @@ fn findings(grants: &Grants, table: &str) -> Vec<Finding> {
             fatal("store", message, &help)
         });
     }
-    if missing.is_empty() && !may("UPDATE") {
+    if missing.is_empty() && !may(OVERWRITING) {
         findings.push(warning(
             "store",
             format!("the user may not UPDATE `{table}`, so nothing in it can be overwritten"),
             "grant UPDATE where a policy says overwrite-then-delete; delete does not need it",
         ));
     }
-    let unseen: Vec<&str> = [("TRIGGER", may("TRIGGER")), ("SELECT", everywhere("SELECT"))]
-        .into_iter()
-        .filter_map(|(what, may)| (!may).then_some(what))
-        .collect();
-    if missing.is_empty() && !unseen.is_empty() {
+    // Any right on the whole database shows its foreign keys, but for the right to read.
+    let sees_references = grants.on_schema.iter().any(|what| what != "SELECT");
+    if missing.is_empty() && !(may(SEEING_TRIGGERS) && sees_references) {
         findings.push(warning(
             "store",
             "the server hides triggers of the table, or tables that may refer to it, from the user".to_owned(),
-            "grant TRIGGER on the table and SELECT on the database, so that cascades and triggers can be seen",
+            "grant TRIGGER on the table and REFERENCES on the database, so that cascades and triggers can be seen",
         ));
     }
     let too_many: Vec<&str> = TOO_MANY.into_iter().filter(|what| grants.anywhere.contains(*what)).collect();
@@ -72,7 +142,7 @@ fn findings(grants: &Grants, table: &str) -> Vec<Finding> {
         findings.push(warning(
             "store",
             format!("the user may do more than erasing needs: {}", too_many.join(", ")),
-            "make a user of its own with SELECT, DELETE, UPDATE and TRIGGER on what the policies name",
+            "make a user of its own; `retentiond grants` prints all that it needs",
         ));
     }
     findings
@@ -80,7 +150,7 @@ fn findings(grants: &Grants, table: &str) -> Vec<Finding> {
 
 impl Grants {
     fn read(lines: &[String], schema: &str, table: &str) -> Self {
-        let mut grants = Self::default();
+        let mut grants = Self { only_looks: true, ..Self::default() };
         for line in lines {
             let Some(rest) = line.strip_prefix("GRANT ") else { continue };
             let Some((what, rest)) = rest.split_once(" ON ") else {
@@ -95,8 +165,9 @@ impl Grants {
             if rest.ends_with("WITH GRANT OPTION") {
                 privileges.insert("GRANT OPTION".to_owned());
             }
+            grants.only_looks &= privileges.iter().all(|what| LOOKING.contains(&what.as_str()));
             // A user's own marker table needs INSERT and nothing else does.
-            let is_marker = scope.ends_with(&format!(".`{}`", super::catalogue::MARKER));
+            let is_marker = scope.ends_with(&format!(".`{MARKER}`"));
             if !is_marker {
                 grants.anywhere.extend(privileges.iter().cloned());
             }
@@ -153,7 +224,8 @@ mod tests {
     fn just_enough_is_no_finding() {
         let grants = read(&[
             "GRANT USAGE ON *.* TO `r`@`%` IDENTIFIED BY PASSWORD '*X'",
-            "GRANT SELECT, TRIGGER ON `call\\_center`.* TO `r`@`%`",
+            "GRANT REFERENCES ON `call\\_center`.* TO `r`@`%`",
+            "GRANT SELECT, TRIGGER ON `call_center`.`call_record` TO `r`@`%`",
             "GRANT UPDATE, DELETE ON `call_center`.`call_record` TO `r`@`%`",
             "GRANT INSERT ON `call_center`.`retentiond_marker` TO `r`@`%`",
         ]);
@@ -165,6 +237,18 @@ mod tests {
         let of = |lines: &[&str]| findings(&read(lines), "call_record");
         let few = of(&["GRANT SELECT, DELETE ON `call_center`.`other` TO `r`@`%`"]);
         assert!(few[0].fatal && few[0].message.contains("SELECT and DELETE"), "{few:?}");
+        let looks = of(&["GRANT SELECT, TRIGGER ON `call_center`.`call_record` TO `r`@`%`"]);
+        assert!(looks.len() == 1 && !looks[0].fatal && looks[0].message.contains("only look"), "{looks:?}");
+        let forgotten = of(&[
+            "GRANT SELECT, TRIGGER ON `call_center`.`call_record` TO `r`@`%`",
+            "GRANT SELECT, INSERT ON `call_center`.`retentiond_marker` TO `r`@`%`",
+        ]);
+        assert!(forgotten[0].fatal && forgotten[0].message.contains("may not DELETE"), "{forgotten:?}");
+        let blind = of(&[
+            "GRANT SELECT ON `call_center`.* TO `r`@`%`",
+            "GRANT UPDATE, DELETE, TRIGGER ON `call_center`.`call_record` TO `r`@`%`",
+        ]);
+        assert!(blind.len() == 1 && blind[0].message.contains("hides"), "{blind:?}");
         let of_a_namesake = of(&["GRANT SELECT, DELETE ON `callxcenter`.* TO `r`@`%`"]);
         assert!(of_a_namesake[0].fatal);
         let many = of(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"]);

@@ -36,14 +36,8 @@ pub(super) async fn mark(
         return Err(session.trouble.of(ErrorKind::Identity, "it carries a marker already"));
     }
     let table = table(session);
-    // The one row of it: whoever comes second is refused by its key.
-    let create = format!(
-        "CREATE TABLE IF NOT EXISTS {table} (one TINYINT NOT NULL DEFAULT 1 PRIMARY KEY, \
-         ledger_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
-         store VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL) ENGINE = InnoDB"
-    );
     if !has_table(session).await? {
-        session.execute(&Sql::new(&create)).await?;
+        session.execute(&Sql::new(&create_table(&table))).await?;
     }
     let row = Sql::new(&format!("INSERT INTO {table} (ledger_id, store) VALUES ("))
         .bind_text(ledger_id)
@@ -52,6 +46,16 @@ pub(super) async fn mark(
         .push(")");
     session.execute(&row).await?;
     Ok(())
+}
+
+/// Makes the table of the marker, whose quoted name is given. The one row of it: whoever comes second is refused by its
+/// key.
+pub(super) fn create_table(table: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} (one TINYINT NOT NULL DEFAULT 1 PRIMARY KEY, \
+         ledger_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
+         store VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL) ENGINE = InnoDB"
+    )
 }
 
 /// Erasing on a server that is read-only would be refused or, with too many privileges, would be done on a replica.

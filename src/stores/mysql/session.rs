@@ -108,6 +108,13 @@ impl Link {
         Self::open(store, url, Role::Erase).await
     }
 
+    /// The user and the database of an address; `None` where it cannot be read or names no database.
+    pub(super) fn names_in(url: &SecretString) -> Option<(String, String)> {
+        let options = options(url)?;
+        let database = options.get_database().filter(|database| !database.is_empty())?;
+        Some((options.get_username().to_owned(), database.to_owned()))
+    }
+
     /// Takes the connection for one operation, and opens it again where it was lost. Operations queue up.
     pub(super) async fn session(&self, operation: &'static str) -> Result<Session<'_>, StoreError> {
         let trouble = Trouble { store: &self.store, operation };

@@ -18,7 +18,7 @@ const SAMPLE: usize = 2_000;
 const SAMPLE_STEPS: usize = 20;
 
 /// What enforcing needs, as `ACL DRYRUN` is asked.
-const NEEDED: [&[&str]; 9] = [
+pub(super) const NEEDED: [&[&str]; 9] = [
     &["SCAN", "0"],
     &["EXISTS", KEY],
     &["TYPE", KEY],
@@ -169,12 +169,7 @@ async fn privileges(
     let missing = named(false, 0, &NEEDED);
     if !missing.is_empty() {
         let message = format!("the user may not run {} on these keys", missing.join(", "));
-        findings.push(finding(
-            true,
-            "store",
-            &message,
-            "grant it `+@read +unlink +@transaction`, and `+hsetnx` for the marker",
-        ));
+        findings.push(finding(true, "store", &message, "`retentiond grants` prints all that it needs"));
     }
     let excess = named(true, NEEDED.len(), &DANGEROUS);
     if !excess.is_empty() {
@@ -204,7 +199,8 @@ async fn probe(session: &mut Session<'_>, key: &[u8], findings: &mut Vec<Finding
     }
     if !missing.is_empty() {
         let message = format!("the user may not run {} on these keys", missing.join(", "));
-        let help = "grant it `+@read +unlink +@transaction +hsetnx` on the keys of the placement and `retentiond:marker`";
+        let help =
+            "`retentiond grants` prints all that it needs, for the keys of the placement and for the marker";
         findings.push(finding(true, "store", &message, help));
     }
     Ok(())

@@ -155,7 +155,7 @@ fn parse(template: &str) -> Option<Vec<Part>> {
 }
 
 /// Takes the special meaning from every byte that has one in a pattern of Redis.
-fn escape(text: &[u8], pattern: &mut Vec<u8>) {
+pub(super) fn escape(text: &[u8], pattern: &mut Vec<u8>) {
     for byte in text {
         if b"*?[]\\^-".contains(byte) {
             pattern.push(b'\\');

@@ -91,6 +91,21 @@ impl Place {
         }
     }
 
+    /// The user, where one is named.
+    pub(super) fn user(&self) -> Option<&str> {
+        let node = match self {
+            Self::Single(node) => Some(&**node),
+            Self::Cluster(nodes) => nodes.first(),
+            Self::Sentinels(sentinels) => sentinels.first().map(|sentinel| &sentinel.data),
+        };
+        node?.info.redis_settings().username().filter(|user| !user.is_empty())
+    }
+
+    /// True where another logical database than the first is selected.
+    pub(super) fn has_database(&self) -> bool {
+        matches!(self, Self::Single(node) if node.info.redis_settings().db() != 0)
+    }
+
     /// The address as people know it, with the logical database where there is one.
     pub(super) fn shown(&self) -> String {
         match self {

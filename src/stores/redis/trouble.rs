@@ -41,6 +41,8 @@ pub(super) fn of_connection(store: &StoreId, operation: &'static str, failed: &R
         (Refused, Never, "the server refuses the login".to_owned())
     } else if kind == Kind::InvalidClientConfig {
         (Schema, Never, "the address cannot be used".to_owned())
+    } else if failed.to_string().contains("switch database") {
+        (Refused, Never, "the server does not let the user select the logical database".to_owned())
     } else if matches!(kind, Kind::Server(_) | Kind::Extension) {
         return of_code(store, operation, failed.code().unwrap_or("ERR"));
     } else if kind == Kind::Io && failed.is_timeout() {
