@@ -183,3 +183,24 @@ impl Survey {
         total
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_a_store_cannot_do_becomes_the_one_that_reaches_just_what_is_accepted() {
+        let levels =
+            [(Method::Delete, Level::Deleted), (Method::OverwriteThenDelete, Level::Overwritten)].into();
+        let can = Capability { kind: "mysql".to_owned(), levels, versions: false };
+        for (accepted, method) in [
+            (None, Method::Zero),
+            (Some(Level::Deleted), Method::Delete),
+            (Some(Level::Overwritten), Method::OverwriteThenDelete),
+            (Some(Level::Scrubbed), Method::Zero),
+        ] {
+            assert_eq!(can.method_for(Method::Zero, accepted), method, "{accepted:?}");
+        }
+        assert_eq!(can.method_for(Method::Delete, Some(Level::Overwritten)), Method::Delete, "it can");
+    }
+}

@@ -41,8 +41,8 @@ pub fn grants(config: &StoreConfig, needs: &[Need<'_>]) -> String {
     let StoreConfig::S3(settings) = config else { return String::new() };
     let bucket = format!("arn:aws:s3:::{}", settings.bucket);
     let mut statements = vec![
-        allow("List", &LISTING, &[bucket.clone()]),
-        allow("Settings", &SETTINGS, &[bucket.clone()]),
+        allow("List", &LISTING, std::slice::from_ref(&bucket)),
+        allow("Settings", &SETTINGS, std::slice::from_ref(&bucket)),
         allow("Marker", &["s3:GetObject", "s3:PutObject"], &[format!("{bucket}/{MARKER}")]),
         allow("Erase", &ERASING, &below(&bucket, needs, |_| true)),
     ];
