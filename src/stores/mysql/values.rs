@@ -16,9 +16,9 @@ pub(super) fn utf8_of(column: &Column) -> String {
         Kind::Text { .. } | Kind::Bytes | Kind::Json | Kind::Enum | Kind::Set => {
             format!("CONVERT({} USING utf8mb4) COLLATE utf8mb4_bin", column.sql)
         }
-        Kind::Bit => format!("CONVERT(CAST({} + 0 AS CHAR) USING utf8mb4) COLLATE utf8mb4_bin", column.sql),
-        Kind::Int { .. }
-        | Kind::Decimal { .. }
+        // Added to zero, a number declared ZEROFILL is shown without the zeros in front: its name is its number.
+        Kind::Bit | Kind::Int { .. } => format!("CONVERT(CAST({} + 0 AS CHAR) USING utf8mb4) COLLATE utf8mb4_bin", column.sql),
+        Kind::Decimal { .. }
         | Kind::Float
         | Kind::Date
         | Kind::DateTime
