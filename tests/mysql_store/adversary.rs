@@ -138,3 +138,39 @@ async fn the_largest_number_is_not_minus_one() {
     assert_eq!(erase_all(&store, &due, WIDE, Method::Delete).await, map([("-1", 1)]));
     assert_eq!(ids(&database).await, ["2", "3"]);
 }
+
+/// Characters without a place in Unicode, and two that share one.
+#[tokio::test]
+async fn a_key_that_does_not_survive_conversion_is_neither_missed_nor_taken_for_gone() {
+    for (charset, keys) in [
+        ("cp1251", ["x'98'", "x'6198'", "'a'", "'\u{44f}'"]),
+        ("cp932", ["x'81CA'", "x'EEF9'", "'a'", "'\u{65e5}'"]),
+        ("gbk", ["x'A2AB'", "x'61A2AB'", "'a'", "'\u{4e2d}'"]),
+        ("utf16", ["'b'", "'\u{1f600}'", "'a'", "'\u{4e2d}'"]),
+    ] {
+        for method in [Method::Delete, Method::OverwriteThenDelete] {
+            let rows: Vec<String> = keys
+                .iter()
+                .map(|key| {
+                    let key =
+                        if key.starts_with('x') { format!("_{charset} {key}") } else { (*key).to_owned() };
+                    format!("({key}, 't-1', '2025-01-01', 'rec/t-1/a')")
+                })
+                .collect();
+            let database = with(&format!(
+                "CREATE TABLE call_record (id VARCHAR(20) CHARACTER SET {charset} COLLATE {charset}_bin PRIMARY KEY,
+                   tenant_id VARCHAR(40), started_at DATETIME, caller VARCHAR(40) CHARACTER SET {charset});
+                 INSERT INTO call_record VALUES {}",
+                rows.join(", ")
+            ))
+            .await;
+            let store = store(&database).await;
+            let due = query(calls(), of("t-1"), before(UNTIL));
+            let named = store.naming_rows(&calls(), "caller", &["rec/t-1/a".to_owned()]).await.unwrap();
+            assert_eq!(named["rec/t-1/a"], 4, "{charset}");
+            let small = Budget { records_max: 3, window_keys: 1 };
+            assert_eq!(erase_all(&store, &due, small, method).await, map([("t-1", 4)]), "{charset}");
+            assert_eq!(texts(&database, "SELECT COUNT(*) = 0 FROM call_record").await.len(), 1);
+        }
+    }
+}
