@@ -71,6 +71,17 @@ pub enum TenantScope {
     Nameless,
 }
 
+impl TenantScope {
+    /// True where it covers a tenant.
+    pub fn covers(&self, tenant: &TenantId) -> bool {
+        match self {
+            Self::One(one) => one == tenant,
+            Self::AllExcept(others) => !others.contains(tenant),
+            Self::Nameless => false,
+        }
+    }
+}
+
 /// Where the executor finds the value behind a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

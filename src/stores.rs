@@ -61,6 +61,22 @@ impl Query {
     pub fn selections(&self) -> impl Iterator<Item = &Selection> {
         std::iter::once(&self.selection).chain(&self.also)
     }
+
+    /// True where more records of one selection match than a batch was found with. What one step of a pass has lost
+    /// since, another one must not take instead: each began with its own number, and a step with none did not begin.
+    pub fn is_exceeded(
+        &self,
+        matching: &BTreeMap<TenantId, u64>,
+        found: &BTreeMap<TenantId, u64>,
+    ) -> bool {
+        self.selections().any(|selection| {
+            let of = |counts: &BTreeMap<TenantId, u64>| -> u64 {
+                let own = counts.iter().filter(|(tenant, _)| selection.tenants.covers(tenant));
+                own.map(|(_, count)| count).sum()
+            };
+            of(matching) > of(found)
+        })
+    }
 }
 
 /// A value of a key, exact to the byte.

@@ -1,5 +1,6 @@
 //! The `MySQL` and `MariaDB` store against a real server: what it selects, what it erases, what it refuses.
 
+mod adversary;
 mod effort;
 mod faults;
 mod schemas;

@@ -820,3 +820,52 @@ async fn a_request_that_is_cancelled_while_it_is_settled_does_not_break_the_run(
     assert_eq!((report.status, report.totals.erased), (RunStatus::Done, 1));
     assert_eq!(center.show(&request).await.state, RequestState::Cancelled);
 }
+
+#[tokio::test]
+async fn a_record_that_changed_is_not_claimed_for_a_batch_whose_run_died() {
+    let center = Center::new(&[RECORDS]).await;
+    for _ in 0..3 {
+        center.call("t-1", "2025-01-01", "+651", "").await;
+    }
+    center.call("t-1", "2026-01-01", "+651", "").await;
+    let world = center.world(NOW);
+    let plan = plan_at(&world, at(NOW)).await.unwrap();
+    let ledger = center.ledger().await;
+    let row = RunRow {
+        run_id: RunId::new("run-1"),
+        plan_id: plan.plan_id.clone(),
+        at: plan.at,
+        status: "running".to_owned(),
+        started_at: at(NOW),
+        ended_at: None,
+    };
+    let in_force =
+        world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone())).collect();
+    ledger.begin_run(&row, &plan, &in_force).await.unwrap();
+    let step = &plan.steps[0];
+    assert_eq!(step.records, 3);
+    let counts = |count| std::collections::BTreeMap::from([(tenant_of("t-1"), count)]);
+    let batch = Batch::Window { from: 1, to: 4, found: counts(3), rows: counts(4) };
+    let intent = Intent {
+        run_id: row.run_id.clone(),
+        step_id: step.step_id.clone(),
+        tenant: step.tenant.clone(),
+        generation: step.generation,
+        policy: (step.category.clone(), step.policy_digest.clone()),
+        batch: serde_json::to_string(&batch).unwrap(),
+        placement: step.placement.clone(),
+    };
+    assert!(matches!(ledger.begin_batch(&intent, at(NOW)).await.unwrap(), Permit::Granted(_)));
+    // The run died before it erased anything. One record goes by itself, one is corrected and is not due any more.
+    center
+        .sql(
+            "calls.db",
+            "DELETE FROM call_record WHERE id = 1; UPDATE call_record SET started_at = '2026-01-02 10:00:00' WHERE id = 2",
+        )
+        .await;
+    let _report = center.enforce(NOW).await.unwrap();
+    let outcomes = ledger.outcomes_of_run(&row.run_id).await.unwrap();
+    let counts = outcomes[0].counts[&tenant_of("t-1")];
+    assert_eq!((counts.erased, counts.already_absent, counts.verified_absent), (0, 1, 1));
+    assert_eq!(center.count("calls.db", "call_record").await, 2);
+}

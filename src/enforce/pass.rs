@@ -19,7 +19,7 @@ use crate::ledger::Permits;
 use crate::plan::decide::named_by;
 use crate::plan::{CountsByTenant, Step, TenantScope};
 use crate::policy::{Policies, Records};
-use crate::stores::{Batch, Budget, Query, StoreError};
+use crate::stores::{Batch, Budget, Erased, Query, StillThere, StoreError};
 
 /// Most steps in one pass: each adds its conditions and its bound values to every statement.
 const STEPS_MAX: usize = 64;
@@ -75,11 +75,7 @@ struct Share {
 
 impl Share {
     fn covers(&self, tenant: &TenantId) -> bool {
-        match &self.line.step.selection.tenants {
-            TenantScope::One(one) => one == tenant,
-            TenantScope::AllExcept(others) => !others.contains(tenant),
-            TenantScope::Nameless => false,
-        }
+        self.line.step.selection.tenants.covers(tenant)
     }
 
     /// What of a batch is this step's.
@@ -105,9 +101,9 @@ impl Share {
 }
 
 /// The question that finds the records of all of them.
-fn joint(shares: &[Share]) -> Option<Query> {
-    let (first, others) = shares.split_first()?;
-    let mut query = first.line.query.clone();
+fn joint<'s>(mut shares: impl Iterator<Item = &'s Share>) -> Option<Query> {
+    let mut query = shares.next()?.line.query.clone();
+    let others = shares;
     for other in others {
         query.also.push(other.line.query.selection.clone());
         query.subjects.extend(other.line.query.subjects.clone());
@@ -136,7 +132,7 @@ impl Run<'_> {
         loop {
             shares.retain(|share| share.left > 0);
             let (Some(query), Some(store)) =
-                (joint(&shares), shares.first().map(|share| Arc::clone(&share.line.store)))
+                (joint(shares.iter()), shares.first().map(|share| Arc::clone(&share.line.store)))
             else {
                 return Ok(());
             };
@@ -157,7 +153,7 @@ impl Run<'_> {
                 narrowed = Some(share.left);
                 continue;
             }
-            match self.run_shared_batch(&mut shares, &query, &found.batch).await? {
+            match self.run_shared_batch(&mut shares, &found.batch).await? {
                 Some(Next::GoOn) => {}
                 // A step left the pass; the others are looked for again without it.
                 None => continue,
@@ -181,7 +177,6 @@ impl Run<'_> {
     async fn run_shared_batch(
         &mut self,
         shares: &mut Vec<Share>,
-        query: &Query,
         batch: &Batch,
     ) -> Result<Option<Next>, Trouble> {
         let parts = parts_of(shares, batch);
@@ -202,28 +197,18 @@ impl Run<'_> {
                 });
             }
         };
-        let Some(first) = shares.first() else { return Ok(Some(Next::Halt)) };
+        // A step that has nothing in the batch was not asked whether it may begin, so what came in for it since stays.
+        let begun = joint(parts.iter().filter_map(|(index, _)| shares.get(*index)));
+        let (Some(first), Some(query)) = (shares.first(), begun) else { return Ok(Some(Next::Halt)) };
         let (store, method) = (Arc::clone(&first.line.store), first.line.method());
         let watch = Stopwatch::start();
-        let erased = insist(|| store.erase(query, batch, method)).await;
+        let erased = insist(|| store.erase(&query, batch, method)).await;
         self.erasing = watch.elapsed();
-        let still = insist(|| store.absent(query, batch)).await;
+        let still = insist(|| store.absent(&query, batch)).await;
         let now = self.world.clock.now();
-        let (counts, failures, next) = match (erased, still) {
-            (Ok(erased), Ok(still)) => {
-                let result = verified(batch, erased, &still);
-                (result.counts, result.failures, Next::GoOn)
-            }
-            (Err(error), Ok(still)) => {
-                self.fail_all(shares, &error);
-                (recover::as_found(batch, &still), Vec::new(), Next::Halt)
-            }
-            // Nobody knows what is there now. The intents stay open, and the next run asks the store again.
-            (_, Err(error)) => {
-                self.fail_all(shares, &error);
-                self.leave_open(shares, &parts);
-                return Ok(Some(Next::Halt));
-            }
+        let Some((counts, failures, next)) = self.known(shares, &query, batch, (erased, still)).await else {
+            self.leave_parts_open(shares, &parts);
+            return Ok(Some(Next::Halt));
         };
         let outcomes: Vec<(u64, CountsByTenant)> = numbers
             .iter()
@@ -245,7 +230,34 @@ impl Run<'_> {
         Ok(Some(Next::GoOn))
     }
 
-    fn leave_open(&mut self, shares: &[Share], parts: &[(usize, Batch)]) {
+    /// What came of a batch, and whether the pass goes on. `None` where nobody knows what is there now: the intents stay
+    /// open, and the next run asks the store again.
+    async fn known(
+        &mut self,
+        shares: &[Share],
+        query: &Query,
+        batch: &Batch,
+        answers: (Result<Erased, StoreError>, Result<StillThere, StoreError>),
+    ) -> Option<(CountsByTenant, Vec<String>, Next)> {
+        match answers {
+            (Ok(erased), Ok(still)) => {
+                let result = verified(batch, erased, &still);
+                Some((result.counts, result.failures, Next::GoOn))
+            }
+            (Err(error), Ok(still)) => {
+                self.fail_all(shares, &error);
+                let store = Arc::clone(&shares.first()?.line.store);
+                let counts = recover::as_found(&*store, query, batch, &still).await.ok()?;
+                Some((counts, Vec::new(), Next::Halt))
+            }
+            (_, Err(error)) => {
+                self.fail_all(shares, &error);
+                None
+            }
+        }
+    }
+
+    fn leave_parts_open(&mut self, shares: &[Share], parts: &[(usize, Batch)]) {
         for share in parts.iter().filter_map(|(index, _)| shares.get(*index)) {
             if let Some(draft) = self.drafts.get_mut(share.line.draft) {
                 draft.is_open = true;

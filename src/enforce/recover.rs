@@ -1,15 +1,15 @@
 //! What a run that died left behind: intents without outcome, steps without outcome. It owns the rule that after a
 //! crash the store is asked and nothing is guessed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::Draft;
 use crate::gather::{self, Readers, Trouble, World};
-use crate::id::{RunId, StepId};
+use crate::id::{RunId, StepId, TenantId};
 use crate::ledger::{Ledger, OpenIntent};
 use crate::plan::CountsByTenant;
 use crate::policy::{Level, Method};
-use crate::stores::{Batch, StillThere};
+use crate::stores::{Batch, Query, Reader, StillThere, StoreError};
 
 /// Closes what earlier runs left open. The caller holds the run's place, so whatever is open belongs to the dead.
 /// Answers what stays open since its store cannot be asked now: the next run asks again, the others go on.
@@ -73,24 +73,36 @@ async fn ask(
         // claimed for this batch. What is still due is planned anew.
         Err(_) => return Ok(CountsByTenant::new()),
     };
-    let still = readers.get(&step.store)?.absent(&query, &batch).await?;
-    Ok(as_found(&batch, &still))
+    let reader = readers.get(&step.store)?;
+    let still = reader.absent(&query, &batch).await?;
+    Ok(as_found(&**reader, &query, &batch, &still).await?)
 }
 
 /// Counts of a batch of which only a later look is known: what is gone was absent already, what is there has not been
-/// erased and is found again by the next plan.
-pub(super) fn as_found(batch: &Batch, still: &StillThere) -> CountsByTenant {
+/// erased and is found again by the next plan. Of a window, a record that the selection does not find any more is gone
+/// only where a row is: it may as well have changed, and then it is still there and nothing is claimed for it.
+pub(super) async fn as_found<R: Reader + ?Sized>(
+    reader: &R,
+    query: &Query,
+    batch: &Batch,
+    still: &StillThere,
+) -> Result<CountsByTenant, StoreError> {
+    let there = match batch {
+        Batch::Window { .. } => reader.absent(&without_scopes(query), batch).await?.tenants,
+        Batch::List(_) => BTreeMap::new(),
+    };
     let mut counts = CountsByTenant::new();
-    let mut gone = |tenant: &crate::id::TenantId, records: u64| {
+    let mut gone = |tenant: &TenantId, records: u64| {
         let entry = counts.entry(tenant.clone()).or_default();
         entry.already_absent += records;
         entry.verified_absent += records;
     };
     match batch {
-        Batch::Window { found, .. } => {
+        Batch::Window { found, rows, .. } => {
             for (tenant, records) in found {
-                let left = still.tenants.get(tenant).copied().unwrap_or(0);
-                gone(tenant, records.saturating_sub(left));
+                let of = |counts: &BTreeMap<TenantId, u64>| counts.get(tenant).copied().unwrap_or(0);
+                let rows_gone = rows.get(tenant).copied().unwrap_or(*records).saturating_sub(of(&there));
+                gone(tenant, records.saturating_sub(of(&still.tenants)).min(rows_gone));
             }
         }
         Batch::List(listed) => {
@@ -101,5 +113,15 @@ pub(super) fn as_found(batch: &Batch, still: &StillThere) -> CountsByTenant {
             }
         }
     }
-    counts
+    Ok(counts)
+}
+
+/// The same question about every record of the tenants, whatever its time and subjects.
+fn without_scopes(query: &Query) -> Query {
+    let mut query = query.clone();
+    for selection in std::iter::once(&mut query.selection).chain(&mut query.also) {
+        selection.within.clear();
+        selection.except.clear();
+    }
+    query
 }

@@ -160,6 +160,13 @@ impl Run<'_> {
         }
     }
 
+    fn leave_open(&mut self, draft: usize, error: &StoreError) {
+        self.fail(draft, error);
+        if let Some(draft) = self.drafts.get_mut(draft) {
+            draft.is_open = true;
+        }
+    }
+
     /// One batch of rows: first what they name, then the rows whose every name is shown absent. Rows that share a name
     /// with rows outside the batch are put into `shared`, for a later batch of all that share; where there is none
     /// (`None`), this is that batch.
@@ -348,16 +355,15 @@ impl Run<'_> {
             (Ok(erased), Ok(still)) => verified(batch, erased, &still),
             (Err(error), Ok(still)) => {
                 self.fail(line.draft, &error);
-                let unknown = super::recover::as_found(batch, &still);
-                self.ledger.finish_batch(guard.number, &unknown, now).await?;
+                match super::recover::as_found(&*line.store, &line.query, batch, &still).await {
+                    Ok(counts) => self.ledger.finish_batch(guard.number, &counts, now).await?,
+                    Err(error) => self.leave_open(line.draft, &error),
+                }
                 return Ok(None);
             }
             // Nobody knows what is there now. The intent stays open, and the next run asks the store again.
             (_, Err(error)) => {
-                self.fail(line.draft, &error);
-                if let Some(draft) = self.drafts.get_mut(line.draft) {
-                    draft.is_open = true;
-                }
+                self.leave_open(line.draft, &error);
                 return Ok(None);
             }
         };

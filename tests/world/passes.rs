@@ -96,3 +96,55 @@ fn a_hold_placed_while_a_pass_runs_stops_its_own_step_and_no_other() {
     assert_eq!(world.agents("t-1x").len(), 2);
     world.assert_settled();
 }
+
+/// A row of a step that has nothing in a batch is not erased with that batch, for the step was not asked whether it may
+/// begin: a hold may have come.
+#[test]
+fn a_step_without_records_in_a_batch_loses_none_by_it() {
+    let world = ended();
+    world.sql(
+        "calls.db",
+        "DELETE FROM agent WHERE tenant_id = 'T-1';
+         WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+         INSERT INTO agent (rowid, tenant_id, staff_id)
+           SELECT 1000 + i, CASE i % 2 WHEN 0 THEN 't-1' ELSE 't-10' END, 'B' || i FROM n;
+         INSERT INTO agent (rowid, tenant_id, staff_id) SELECT 1000000 + rowid, 'T-1', staff_id FROM agent WHERE staff_id LIKE 'B%';",
+    );
+    let of = world.agents("T-1").len();
+    world.ok("enforce --at 2021-01-02T00:00:00+08:00");
+    let mut lock = wait_for(async {
+        let mut connection = world.connect("calls.db").await;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+        connection
+    });
+    let start = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        world.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    world.edit(
+        "policies/call-data.toml",
+        "trigger = \"termination\"\ngrace = \"15 days\"\n",
+        "trigger = \"termination\"\ngrace = \"29 days\"\n",
+    );
+    let mut run = start("enforce --at 2021-06-20T00:00:00+08:00");
+    let begun = "SELECT CAST(count(*) AS TEXT) FROM intent WHERE placement = 'agents' AND ended_at IS NULL";
+    while world.number("retentiond.db", begun) < 2 {
+        assert_eq!(run.try_wait().unwrap(), None, "the run ended before its first batch began");
+        std::thread::yield_now();
+    }
+    assert_eq!(world.number("retentiond.db", begun), 2, "T-1 has nothing in the first batch");
+    let hold = start("hold place --tenant T-1 --authority court");
+    while world.number("retentiond.db", "SELECT CAST(count(*) AS TEXT) FROM hold") == 0 {
+        std::thread::yield_now();
+    }
+    wait_for(async {
+        let script = "DELETE FROM agent WHERE rowid = 1500; INSERT INTO agent (rowid, tenant_id, staff_id) VALUES (1500, 'T-1', 'C1'); COMMIT";
+        sqlx::raw_sql(script).execute(&mut lock).await.unwrap();
+    });
+    drop(lock);
+    let output = run.wait_with_output().unwrap();
+    assert!(hold.wait_with_output().unwrap().status.success());
+    assert_eq!(world.agents("T-1").len(), of + 1, "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(world.agents("t-1").is_empty() && world.agents("t-10").is_empty());
+    world.assert_settled();
+}

@@ -115,7 +115,7 @@ impl Work<'_> {
             (Method::Delete | Method::Zero, None) => {
                 let counted = self.locked(session, &these).await?;
                 let expected: u64 = counted.values().sum();
-                no_more_than(expected, most, trouble)?;
+                self.no_more_than_found(&counted, found, trouble)?;
                 if expected > 0 {
                     exactly(session.execute(&self.delete(&these)).await?, expected, trouble)?;
                 }
@@ -124,17 +124,17 @@ impl Work<'_> {
             (Method::OverwriteThenDelete, _) => {
                 let columns = std::slice::from_ref(column);
                 let standing = self.locked_rows(session, columns, &these).await?;
+                let mut counted = BTreeMap::new();
+                for (tenant, _) in &standing {
+                    *counted.entry(tenant.clone()).or_default() += 1;
+                }
+                self.no_more_than_found(&counted, found, trouble)?;
                 let keys: Vec<&Key> = standing.iter().map(|(_, key)| key).collect();
-                no_more_than(keys.len() as u64, most, trouble)?;
                 let carried = rows::carried_keys(columns, keys.iter().copied(), trouble)?;
                 let placement = &self.query.placement;
                 let erased =
                     overwrite::erase(session, self.table, placement, &carried, keys.len() as u64).await?;
                 exactly(erased, keys.len() as u64, trouble)?;
-                let mut counted = BTreeMap::new();
-                for (tenant, _) in standing {
-                    *counted.entry(tenant).or_default() += 1;
-                }
                 counted
             }
         };
@@ -175,6 +175,18 @@ impl Work<'_> {
             exactly(erased, expected, trouble)?;
         }
         Ok(list_outcome(listed, &doomed, &changed, &rows::missing(listed, &standing)))
+    }
+
+    fn no_more_than_found(
+        &self,
+        matching: &BTreeMap<TenantId, u64>,
+        found: &BTreeMap<TenantId, u64>,
+        trouble: Trouble<'_>,
+    ) -> Result<(), StoreError> {
+        if self.query.is_exceeded(matching, found) {
+            return Err(exceeded(matching.values().sum(), found.values().sum(), trouble));
+        }
+        Ok(())
     }
 
     /// Counts per tenant, and keeps others from changing what is counted.
@@ -228,12 +240,15 @@ impl Work<'_> {
 
 /// A step never erases more than it says; what came in since belongs to a later one.
 fn no_more_than(matching: u64, most: u64, trouble: Trouble<'_>) -> Result<(), StoreError> {
-    if matching <= most {
-        return Ok(());
-    }
-    let message =
-        format!("scope exceeded: {matching} records match, {most} were found; everything was rolled back");
-    Err(trouble.of(ErrorKind::Refused, &message))
+    if matching <= most { Ok(()) } else { Err(exceeded(matching, most, trouble)) }
+}
+
+fn exceeded(matching: u64, found: u64, trouble: Trouble<'_>) -> StoreError {
+    let message = format!(
+        "scope exceeded: {matching} records match, {found} were found, or one of the steps lost some and another one \
+         got more; everything was rolled back"
+    );
+    trouble.of(ErrorKind::Refused, &message)
 }
 
 /// What was counted under lock is what goes.

@@ -149,10 +149,17 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// True where something else than white space is in a text.
+/// True where something else than white space is in a text, and not the character that stands for bytes which could
+/// not be read: what names somebody, as [`TenantId::is_name`] has it.
 fn is_visible(column: &Column) -> Sql {
     let white_space: String = ('\u{1}'..='\u{3000}').filter(|character| character.is_whitespace()).collect();
-    Sql::new(&utf8_of(column)).push(" REGEXP ").bind_text(format!("[^{white_space}]"))
+    let utf8 = utf8_of(column);
+    Sql::new(&utf8)
+        .push(" REGEXP ")
+        .bind_text(format!("[^{white_space}]"))
+        .push(" AND LOCATE(")
+        .bind_text(char::REPLACEMENT_CHARACTER)
+        .push(&format!(", {utf8}) = 0"))
 }
 
 /// Rows of the tenants that a query selects.

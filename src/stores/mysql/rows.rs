@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlRow;
 use super::catalogue::{Column, Table};
 use super::predicate::Owner;
 use super::trouble::Trouble;
-use super::values::{CARRIED_MAX, bytes_of, carried, read, same, typed};
+use super::values::{CARRIED_MAX, carried, key_of, read, same, typed};
 use crate::id::TenantId;
 use crate::stores::sql::Sql;
 use crate::stores::{ErrorKind, Key, Listed, StoreError};
@@ -219,7 +219,7 @@ pub(super) fn read_tenant(
 
 /// The columns of a key, to be read by [`read_key`].
 pub(super) fn shown_key(columns: &[Column]) -> String {
-    columns.iter().map(bytes_of).collect::<Vec<_>>().join(", ")
+    columns.iter().map(key_of).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads the key of a row from the columns that begin at an index.

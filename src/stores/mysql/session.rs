@@ -35,7 +35,8 @@ const CLEAR_FOR: Duration = Duration::from_secs(60);
 /// allowed, since tables may hold them and they are compared with.
 const PINNED: &str = "SET SESSION autocommit = 1, time_zone = '+00:00', \
      sql_mode = 'STRICT_TRANS_TABLES,ALLOW_INVALID_DATES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-     lock_wait_timeout = 1, innodb_lock_wait_timeout = 1, foreign_key_checks = 1";
+     lock_wait_timeout = 1, innodb_lock_wait_timeout = 1, foreign_key_checks = 1, completion_type = 0, \
+     sql_big_selects = 1, sql_select_limit = 18446744073709551615";
 
 /// Statements and results in UTF-8; texts of ours compare as code points.
 const NAMES: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin";
@@ -54,8 +55,11 @@ const WISHES: [&str; 3] = [
 ];
 
 /// What the pinned settings read back as.
-const PINS: [(&[&str], &str); 4] = [
+const PINS: [(&[&str], &str); 6] = [
     (&["autocommit"], "ON"),
+    (&["foreign_key_checks"], "ON"),
+    // A server that cuts answers short would hide what is still there.
+    (&["sql_select_limit"], "18446744073709551615"),
     (&["time_zone"], "+00:00"),
     (&["tx_isolation", "transaction_isolation"], "READ-COMMITTED"),
     (
@@ -173,7 +177,8 @@ impl Link {
             }
             let settings = sqlx::raw_sql(
                 "SHOW SESSION VARIABLES WHERE Variable_name IN \
-                 ('autocommit', 'time_zone', 'tx_isolation', 'transaction_isolation', 'sql_mode')",
+                 ('autocommit', 'foreign_key_checks', 'sql_select_limit', 'time_zone', 'tx_isolation', \
+                 'transaction_isolation', 'sql_mode')",
             )
             .fetch_all(&mut connection)
             .await?;

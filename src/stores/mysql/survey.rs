@@ -10,7 +10,7 @@ use super::predicate::{Moments, Owner, predicate};
 use super::rows::{self, Carried};
 use super::session::Session;
 use super::trouble::Trouble;
-use super::values::{bytes_of, equals, same};
+use super::values::{bytes_of, equals, is_carried_raw, same};
 use crate::facts::{Survey, Tally};
 use crate::plan::{TenantScope, Times};
 use crate::policy::{EventTime, Placement, Records};
@@ -219,6 +219,8 @@ pub(super) async fn naming_rows(
 /// The column holds the bytes of a carried text.
 fn names(column: &Column) -> String {
     match column.kind {
+        // Locators travel as UTF-8.
+        Kind::Text { .. } if is_carried_raw(column) => format!("{} = UNHEX(j.k0)", bytes_of(column)),
         Kind::Text { .. } | Kind::Bytes => same(column, "j.k0"),
         Kind::Int { .. }
         | Kind::Decimal { .. }

@@ -16,9 +16,11 @@ pub(super) fn utf8_of(column: &Column) -> String {
         Kind::Text { .. } | Kind::Bytes | Kind::Json | Kind::Enum | Kind::Set => {
             format!("CONVERT({} USING utf8mb4) COLLATE utf8mb4_bin", column.sql)
         }
-        Kind::Bit => format!("CONVERT(CAST({} + 0 AS CHAR) USING utf8mb4) COLLATE utf8mb4_bin", column.sql),
-        Kind::Int { .. }
-        | Kind::Decimal { .. }
+        // Added to zero, a number declared ZEROFILL is shown without the zeros in front: its name is its number.
+        Kind::Bit | Kind::Int { .. } => {
+            format!("CONVERT(CAST({} + 0 AS CHAR) USING utf8mb4) COLLATE utf8mb4_bin", column.sql)
+        }
+        Kind::Decimal { .. }
         | Kind::Float
         | Kind::Date
         | Kind::DateTime
@@ -48,6 +50,20 @@ pub(super) fn bytes_of(column: &Column) -> String {
         | Kind::Uuid
         | Kind::Other => format!("CAST({} AS BINARY)", utf8_of(column)),
     }
+}
+
+/// A part of a key as bytes that [`typed`] makes the same value of again: UTF-8, or the bytes as they are stored where a
+/// text does not survive the way to UTF-8 and back.
+pub(super) fn key_of(column: &Column) -> String {
+    if is_carried_raw(column) { format!("CAST({} AS BINARY)", column.sql) } else { bytes_of(column) }
+}
+
+/// True for texts in a character set of which some characters have no place in Unicode, or two of them the same one: a key
+/// read as UTF-8 would name no row, or another one, and the row would be taken for gone.
+pub(super) fn is_carried_raw(column: &Column) -> bool {
+    const FAITHFUL: [&str; 9] =
+        ["utf8mb4", "utf8mb3", "utf8", "ucs2", "utf16", "utf16le", "utf32", "latin1", "ascii"];
+    matches!(&column.kind, Kind::Text { charset, .. } if !FAITHFUL.contains(&charset.as_str()))
 }
 
 /// A column holds exactly this text: the same bytes, or the number that is written so. An index on it leads.
@@ -122,7 +138,7 @@ fn bind_integer(sql: Sql, text: &str) -> Sql {
 
 /// What a key's column is read as.
 pub(super) fn read(column: &Column, stored: Vec<u8>, trouble: Trouble<'_>) -> Result<Value, StoreError> {
-    if column.kind == Kind::Bytes {
+    if column.kind == Kind::Bytes || is_carried_raw(column) {
         return Ok(Value::Bytes(stored));
     }
     let text = String::from_utf8(stored)
@@ -136,8 +152,8 @@ pub(super) fn read(column: &Column, stored: Vec<u8>, trouble: Trouble<'_>) -> Re
 /// A key's value as the text that [`typed`] makes a constant of.
 pub(super) fn carried(column: &Column, value: &Value, trouble: Trouble<'_>) -> Result<String, StoreError> {
     let carried = match (&column.kind, value) {
-        (Kind::Text { .. }, Value::Text(text)) => hex::encode(text),
-        (Kind::Bytes, Value::Bytes(bytes)) => hex::encode(bytes),
+        (Kind::Text { .. }, Value::Text(text)) if !is_carried_raw(column) => hex::encode(text),
+        (Kind::Bytes | Kind::Text { .. }, Value::Bytes(bytes)) => hex::encode(bytes),
         (Kind::Int { .. }, Value::Int(number)) => number.to_string(),
         (Kind::Int { unsigned: true }, Value::Text(text)) if is_integer(text) => text.clone(),
         (
@@ -158,6 +174,9 @@ pub(super) fn typed(column: &Column, carried: &str) -> String {
         Kind::Int { unsigned: false } => format!("CAST({carried} AS SIGNED)"),
         Kind::Int { unsigned: true } => format!("CAST({carried} AS UNSIGNED)"),
         Kind::Decimal { precision, scale } => format!("CAST({carried} AS DECIMAL({precision},{scale}))"),
+        Kind::Text { charset, collation } if is_carried_raw(column) => {
+            format!("CONVERT(UNHEX({carried}) USING {charset}) COLLATE {collation}")
+        }
         Kind::Text { charset, collation } => {
             let utf8 = format!("CONVERT(UNHEX({carried}) USING utf8mb4)");
             format!("CONVERT({utf8} USING {charset}) COLLATE {collation}")
@@ -177,7 +196,7 @@ pub(super) fn same(column: &Column, carried: &str) -> String {
     match column.kind {
         // An index in the column's own order leads; bytes decide.
         Kind::Text { .. } => {
-            format!("{} = {typed} AND {} = UNHEX({carried})", column.sql, bytes_of(column))
+            format!("{} = {typed} AND {} = UNHEX({carried})", column.sql, key_of(column))
         }
         Kind::Int { .. }
         | Kind::Decimal { .. }

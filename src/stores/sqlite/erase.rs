@@ -50,6 +50,7 @@ pub(super) async fn erase(
         owner: Owner::of(&table, &query.placement, trouble)?,
         predicate: predicate(&table, query, trouble)?,
         table: &table,
+        query,
         method,
         schema,
     };
@@ -66,6 +67,7 @@ struct Work<'a> {
     owner: Owner<'a>,
     predicate: Sql,
     table: &'a Table,
+    query: &'a Query,
     method: Method,
     schema: Option<i64>,
 }
@@ -89,7 +91,8 @@ impl Work<'_> {
             present = rows::read_presence(&writing.rows(&sql).await?, writing.trouble)?;
         }
         let counted: u64 = present.values().map(|counts| counts.matching).sum();
-        if counted > found.values().sum() {
+        let matching = present.iter().map(|(tenant, counts)| (tenant.clone(), counts.matching)).collect();
+        if self.query.is_exceeded(&matching, found) {
             // A step never erases more than it says; what came in since belongs to a later one.
             return Err(writing.trouble.of(ErrorKind::Refused, "more records match than were found"));
         }
