@@ -135,6 +135,9 @@ pub struct Budget {
 /// Which columns of the rows found name records elsewhere; a non-empty one asks for list batches.
 pub type NamingColumns<'a> = &'a [String];
 
+/// For each locator, how many rows of each tenant name it; `None` stands for rows that name no tenant.
+pub type NamedBy = BTreeMap<String, BTreeMap<Option<TenantId>, u64>>;
+
 /// Where the next `find` goes on; made by the store, opaque to everybody else. Forward only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position(pub Key);
@@ -292,14 +295,14 @@ pub trait Reader: Send + Sync {
     /// What is still there of a batch, read where a restore would read, on a connection that did not erase.
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError>;
 
-    /// How many rows of the placement (of any tenant, due or not) name each of these locators in `column`.
+    /// How many rows of the placement (of any tenant, due or not) name each of these locators in `column`, by tenant.
     /// Locators that nobody names are left out. Stores whose records name nothing answer with an error.
     async fn naming_rows(
         &self,
         placement: &Placement,
         column: &str,
         locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError>;
+    ) -> Result<NamedBy, StoreError>;
 
     /// Tables whose rows have to go before those of this placement that they refer to.
     async fn children(&self, _placement: &Placement) -> Result<Vec<Child>, StoreError> {

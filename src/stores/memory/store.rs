@@ -69,8 +69,12 @@ impl Store for MemoryStore {
                 continue;
             };
             let belongs = predicate.as_ref().is_none_or(|predicate| {
+                let still_names = |(column, name): (&String, &String)| {
+                    matches!(columns.get(column), Some(Some(Value::Text(now))) if now == name)
+                };
                 predicate.matches(&listed.key, &columns)
                     && predicate.tenant(&listed.key, &columns).as_ref() == Some(&listed.tenant)
+                    && listed.names.iter().all(still_names)
             });
             if !belongs {
                 counts.changed += 1;
