@@ -64,11 +64,7 @@ impl Query {
 
     /// True where more records of one selection match than a batch was found with. What one step of a pass has lost
     /// since, another one must not take instead: each began with its own number, and a step with none did not begin.
-    pub fn is_exceeded(
-        &self,
-        matching: &BTreeMap<TenantId, u64>,
-        found: &BTreeMap<TenantId, u64>,
-    ) -> bool {
+    pub fn is_exceeded(&self, matching: &BTreeMap<TenantId, u64>, found: &BTreeMap<TenantId, u64>) -> bool {
         self.selections().any(|selection| {
             let of = |counts: &BTreeMap<TenantId, u64>| -> u64 {
                 let own = counts.iter().filter(|(tenant, _)| selection.tenants.covers(tenant));
@@ -152,6 +148,9 @@ pub struct Budget {
 
 /// Which columns of the rows found name records elsewhere; a non-empty one asks for list batches.
 pub type NamingColumns<'a> = &'a [String];
+
+/// For each locator, how many rows of each tenant name it; `None` stands for rows that name no tenant.
+pub type NamedBy = BTreeMap<String, BTreeMap<Option<TenantId>, u64>>;
 
 /// Where the next `find` goes on; made by the store, opaque to everybody else. Forward only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -311,14 +310,14 @@ pub trait Reader: Send + Sync {
     /// What is still there of a batch, read where a restore would read, on a connection that did not erase.
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError>;
 
-    /// How many rows of the placement (of any tenant, due or not) name each of these locators in `column`.
+    /// How many rows of the placement (of any tenant, due or not) name each of these locators in `column`, by tenant.
     /// Locators that nobody names are left out. Stores whose records name nothing answer with an error.
     async fn naming_rows(
         &self,
         placement: &Placement,
         column: &str,
         locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError>;
+    ) -> Result<NamedBy, StoreError>;
 
     /// The parts that the pattern of this placement means now, sorted; none where it is no pattern. A selection that names
     /// parts selects nothing outside them.

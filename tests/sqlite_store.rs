@@ -845,6 +845,31 @@ async fn a_listed_record_that_moved_to_another_tenant_survives() {
 }
 
 #[tokio::test]
+async fn a_listed_row_that_names_another_record_by_now_survives() {
+    for (method, change) in [
+        (Method::Delete, "'rec/t-1/new'"),
+        (Method::OverwriteThenDelete, "'rec/t-1/new'"),
+        (Method::Delete, "NULL"),
+    ] {
+        let world = World::new(CALLS).await;
+        let query =
+            query(calls(), selection(TenantScope::One(tenant("t-1")), before("2025-06-01T00:00:01Z")));
+        let store = world.store().await;
+        let batch =
+            store.find(&query, None, WIDE, &["recording_key".to_owned()]).await.unwrap().unwrap().batch;
+        world.run(&format!("UPDATE call_record SET recording_key = {change} WHERE id = 5")).await;
+        let outcome = store.erase(&query, &batch, method).await.unwrap();
+        let counts = outcome.counts[&tenant("t-1")];
+        assert_eq!(
+            (counts.erased, counts.changed),
+            (2, 1),
+            "{method:?} {change}: its new record would be nobody's"
+        );
+        assert_eq!(world.texts("SELECT id FROM call_record WHERE tenant_id = 't-1' AND id < 9").await, ["5"]);
+    }
+}
+
+#[tokio::test]
 async fn rows_carry_what_they_name_and_are_counted_by_it() {
     let world = World::new(CALLS).await;
     let mut query =
@@ -858,10 +883,22 @@ async fn rows_carry_what_they_name_and_are_counted_by_it() {
     assert_eq!(names, ["rec/t-1/1", "rec/t-1/5", "rec/t-1/1"]);
     let asked = ["rec/t-1/1", "rec/t-1/5", "rec/t-1/", "REC/T-1/1"].map(str::to_owned);
     let named = store.naming_rows(&query.placement, "recording_key", &asked).await.unwrap();
-    assert_eq!(named, map([("rec/t-1/1", 2), ("rec/t-1/5", 1)]));
+    let of = |name: &str, rows: u64| BTreeMap::from([(TenantId::observed(name), rows)]);
+    assert_eq!(
+        named,
+        BTreeMap::from([("rec/t-1/1".to_owned(), of("t-1", 2)), ("rec/t-1/5".to_owned(), of("t-1", 1))])
+    );
     query.selection.tenants = everyone();
     query.naming = Some("recording_key".into());
     assert_eq!(survey(&world, &query).await, map([("t-1", 3), ("t-10", 1)]), "NULL and empty name nothing");
+    for (tenant_id, id) in [("'T-1'", 2), ("NULL", 3), ("' '", 4)] {
+        let change = format!("recording_key = 'rec/t-1/5', tenant_id = {tenant_id} WHERE id = {id}");
+        world.run(&format!("UPDATE call_record SET {change}")).await;
+    }
+    let named = store.naming_rows(&query.placement, "recording_key", &asked[1..2]).await.unwrap();
+    let expected =
+        BTreeMap::from([(TenantId::observed("t-1"), 1), (TenantId::observed("T-1"), 1), (None, 2)]);
+    assert_eq!(named["rec/t-1/5"], expected, "tenants as they are, and nobody");
 }
 
 #[tokio::test]

@@ -7,9 +7,19 @@ use super::Run;
 use super::pace::NAMING_ROWS_MAX;
 use super::unit::{Line, insist};
 use crate::gather::Trouble;
+use crate::id::TenantId;
 use crate::plan::{CountsByTenant, Reason};
-use crate::policy::{Placement, Records};
+use crate::policy::{Placement, Records, template};
 use crate::stores::Listed;
+
+/// Names in some rows that other rows hold too.
+#[derive(Debug, Default)]
+pub(super) struct Sharing {
+    /// Rows beside these hold them.
+    pub(super) others: BTreeSet<String>,
+    /// Rows of another tenant than the one whose they are hold them, or rows of nobody.
+    pub(super) contested: BTreeSet<String>,
+}
 
 impl Run<'_> {
     /// Names in these rows that other rows hold too, in any column that leads into the same store. `None` where that
@@ -20,10 +30,14 @@ impl Run<'_> {
         named: &[Line],
         rows: &[Listed],
         kept: &BTreeSet<usize>,
-    ) -> Result<Option<BTreeSet<String>>, Trouble> {
-        let mut others = BTreeSet::new();
+    ) -> Result<Option<Sharing>, Trouble> {
+        let mut sharing = Sharing::default();
         for line in named {
             let Some(column) = &line.column else { continue };
+            let owners: BTreeMap<&String, &TenantId> = here(rows, kept)
+                .filter(|row| is_own(line, row))
+                .filter_map(|row| Some((row.names.get(column)?, &row.tenant)))
+                .collect();
             let names: BTreeSet<&String> = here(rows, kept).filter_map(|row| row.names.get(column)).collect();
             let locators: Vec<String> = names.into_iter().cloned().collect();
             if locators.is_empty() {
@@ -53,16 +67,52 @@ impl Run<'_> {
                         return Ok(None);
                     }
                 };
-                let is_own = namer.name == rows_line.placement.name;
-                for (locator, count) in counts {
-                    let names_it = |row: &&Listed| is_own && row.names.get(&column) == Some(&locator);
+                let is_here = namer.name == rows_line.placement.name;
+                for (locator, by_tenant) in counts {
+                    let names_it = |row: &&Listed| is_here && row.names.get(&column) == Some(&locator);
+                    let count: u64 = by_tenant.values().sum();
                     if count > here(rows, kept).filter(names_it).count() as u64 {
-                        others.insert(locator);
+                        sharing.others.insert(locator.clone());
+                    }
+                    let is_strange =
+                        |owner: &&TenantId| by_tenant.keys().any(|who| who.as_ref() != Some(*owner));
+                    if owners.get(&locator).is_some_and(is_strange) {
+                        sharing.contested.insert(locator);
                     }
                 }
             }
         }
-        Ok(Some(others))
+        Ok(Some(sharing))
+    }
+
+    /// Keeps rows whose record rows of another tenant name too: whose word counts is for a person to say. Without these
+    /// rows nobody would prove any more whose the record is.
+    pub(super) fn keep_contested(
+        &mut self,
+        named: &[Line],
+        rows: &[Listed],
+        contested: &BTreeSet<String>,
+        kept: &mut BTreeSet<usize>,
+    ) {
+        for line in named {
+            let Some(column) = &line.column else { continue };
+            let mut counts = CountsByTenant::new();
+            for (index, row) in rows.iter().enumerate() {
+                let is_contested = row.names.get(column).is_some_and(|name| contested.contains(name));
+                if is_contested && is_own(line, row) && kept.insert(index) {
+                    counts.entry(row.tenant.clone()).or_default().failed += 1;
+                }
+            }
+            if !counts.is_empty()
+                && let Some(draft) = self.drafts.get_mut(line.draft)
+            {
+                draft.take(&counts, self.world.clock.now());
+                draft.fail(
+                    "rows of other tenants, or of nobody, name the same records; these and all rows that name them \
+                     are left as they are",
+                );
+            }
+        }
     }
 
     /// Keeps rows that share a name with others: for a later batch, or, in the last, because whoever asked for the
@@ -130,6 +180,25 @@ impl Run<'_> {
         {
             draft.take(&counts, self.world.clock.now());
         }
+    }
+}
+
+/// True where what a row names for a step lies below its own tenant's prefix.
+fn is_own(line: &Line, row: &Listed) -> bool {
+    let name = line.column.as_ref().and_then(|column| row.names.get(column));
+    match (&line.placement.records, name) {
+        (Some(Records::FoundBy { prefix, .. }), Some(name)) => template::proves(prefix, &row.tenant, name),
+        (
+            Some(
+                Records::FoundBy { .. }
+                | Records::Table { .. }
+                | Records::Prefix(_)
+                | Records::Keys(_)
+                | Records::Index(_),
+            )
+            | None,
+            _,
+        ) => false,
     }
 }
 

@@ -181,12 +181,13 @@ impl Run<'_> {
             Batch::List(mut rows) if rows.iter().any(|row| !row.names.is_empty()) => {
                 let mut kept: BTreeSet<usize> = BTreeSet::new();
                 kept.extend(self.unplanned(line, named, &rows));
-                let Some(others) = self.named_by_others(line, named, &rows, &kept).await? else {
+                let Some(sharing) = self.named_by_others(line, named, &rows, &kept).await? else {
                     return Ok(Next::Halt);
                 };
-                self.keep_shared(line, &rows, &others, &mut kept, shared);
+                self.keep_contested(named, &rows, &sharing.contested, &mut kept);
+                self.keep_shared(line, &rows, &sharing.others, &mut kept, shared);
                 for child in named {
-                    match self.run_named(line, child, &rows, &others, &mut kept).await? {
+                    match self.run_named(line, child, &rows, &sharing.others, &mut kept).await? {
                         Next::GoOn => {}
                         Next::Halt => return Ok(Next::Halt),
                     }

@@ -27,8 +27,8 @@ use self::client::{Body, Call, Client, Session};
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
-    Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -234,7 +234,7 @@ impl Reader for ElasticsearchReader {
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
+    ) -> Result<NamedBy, StoreError> {
         let session = self.client.session("count the documents that name a record");
         Err(session.error(ErrorKind::Unresolved, "documents name no other records"))
     }

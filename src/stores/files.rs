@@ -19,8 +19,8 @@ pub use self::grants::grants;
 use self::root::{Medium, Root};
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
-    Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -129,7 +129,7 @@ impl Reader for FilesReader {
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
+    ) -> Result<NamedBy, StoreError> {
         Err(self.names_nothing("count the rows that name a file"))
     }
 

@@ -13,8 +13,9 @@ use chrono::{DateTime, Utc};
 use self::predicate::Predicate;
 use super::grants::Need;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, Listed, NamingColumns, Position, Query,
-    Reader, Retry, Scrubbed, Seen, SeenTime, StillThere, Store, StoreError, Survival, Survivor, Value,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, Listed, NamedBy, NamingColumns,
+    Position, Query, Reader, Retry, Scrubbed, Seen, SeenTime, StillThere, Store, StoreError, Survival,
+    Survivor, Value,
 };
 use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey, Tally};
@@ -398,19 +399,20 @@ impl Reader for MemoryReader {
         placement: &Placement,
         column: &str,
         locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
+    ) -> Result<NamedBy, StoreError> {
         let operation = "count the rows that name a record";
         let state = self.lock();
         let Some(Records::Table { table, .. }) = &placement.records else {
             return Err(self.error(operation, ErrorKind::Unresolved, "files name no other records"));
         };
         self.check_columns(&state, table, placement, Some(column), operation)?;
-        let mut rows = BTreeMap::new();
-        for (_, columns) in self.records(&state, placement, operation)? {
+        let mut rows = NamedBy::new();
+        for (key, columns) in self.records(&state, placement, operation)? {
             if let Some(Some(Value::Text(locator))) = columns.get(column)
                 && locators.contains(locator)
             {
-                *rows.entry(locator.clone()).or_default() += 1;
+                let tenant = predicate::tenant_in(placement, &key, &columns);
+                *rows.entry(locator.clone()).or_default().entry(tenant).or_default() += 1;
             }
         }
         Ok(rows)

@@ -23,8 +23,6 @@ mod trouble;
 mod values;
 mod wanted;
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
@@ -35,8 +33,8 @@ use self::session::Link;
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Child, Erased, Finding, Found, Identity, NamingColumns, Position, Query, Reader, Scrubbed,
-    Seen, StillThere, Store, StoreError,
+    Batch, Budget, Child, Erased, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query, Reader,
+    Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -133,7 +131,7 @@ impl Reader for MysqlReader {
         placement: &Placement,
         column: &str,
         locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
+    ) -> Result<NamedBy, StoreError> {
         let mut session = self.link.session("count rows that name a record").await?;
         survey::naming_rows(&mut session, placement, column, locators).await
     }

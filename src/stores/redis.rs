@@ -29,8 +29,8 @@ use self::link::{Duty, Link};
 use self::place::Place;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
-    Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey};
@@ -129,7 +129,7 @@ impl Reader for RedisReader {
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
+    ) -> Result<NamedBy, StoreError> {
         Err(self.names_nothing("count the rows that name a key"))
     }
 }

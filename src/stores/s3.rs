@@ -24,8 +24,8 @@ use self::bucket::Bucket;
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
-    Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::config::S3Config;
 use crate::facts::{Capability, Survey};
@@ -114,7 +114,7 @@ impl Reader for S3Reader {
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
+    ) -> Result<NamedBy, StoreError> {
         Err(self.names_nothing("count the rows that name an object"))
     }
 

@@ -17,7 +17,6 @@ mod scrub;
 mod session;
 mod survey;
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -29,8 +28,8 @@ use self::session::{Link, Session};
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
-    Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -133,7 +132,7 @@ impl Reader for SqliteReader {
         placement: &Placement,
         column: &str,
         locators: &[String],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
+    ) -> Result<NamedBy, StoreError> {
         let mut session = self.link.session("count rows that name a record").await;
         survey::naming_rows(&mut session, placement, column, locators).await
     }

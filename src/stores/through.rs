@@ -67,7 +67,7 @@ macro_rules! look_through_reader {
                 placement: &$crate::policy::Placement,
                 column: &str,
                 locators: &[String],
-            ) -> Result<std::collections::BTreeMap<String, u64>, $crate::stores::StoreError> {
+            ) -> Result<$crate::stores::NamedBy, $crate::stores::StoreError> {
                 self.reader.naming_rows(placement, column, locators).await
             }
 

@@ -7,7 +7,8 @@ use retentiond::id::{StoreId, TenantId};
 use retentiond::plan::{Selection, TenantScope, Times};
 use retentiond::policy::{Method, Records};
 use retentiond::stores::{
-    Batch, Budget, ErrorKind, Found, KINDS, NamingColumns, Position, Query, Reader, SeenTime, Survival,
+    Batch, Budget, ErrorKind, Found, KINDS, NamedBy, NamingColumns, Position, Query, Reader, SeenTime,
+    Survival,
 };
 
 use super::fixture::{
@@ -449,12 +450,12 @@ impl Suite<'_> {
         let locators: Vec<String> = locators.iter().map(|&locator| locator.to_owned()).collect();
         let rows =
             reader.naming_rows(&self.shape.placement(), "recording_key", &locators[..3]).await.unwrap();
-        let expected: BTreeMap<String, u64> =
-            BTreeMap::from([(locators[0].clone(), 1), (locators[1].clone(), 1)]);
+        let one = |name: &str| BTreeMap::from([(Some(tenant(name)), 1)]);
+        let expected = NamedBy::from([(locators[0].clone(), one("t-1")), (locators[1].clone(), one("T-1"))]);
         assert_eq!(rows, expected, "{context}");
         let rows =
             reader.naming_rows(&self.shape.placement(), "recording_key", &locators[4..]).await.unwrap();
-        assert_eq!(rows, BTreeMap::new(), "{context}: compared byte by byte");
+        assert_eq!(rows, NamedBy::new(), "{context}: compared byte by byte");
     }
 
     pub(crate) async fn what_is_not_there_is_an_error_and_never_an_empty_answer(&self) {

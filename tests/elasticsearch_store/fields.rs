@@ -304,3 +304,43 @@ async fn documents_that_were_written_before_their_field_was_mapped_are_told() {
     hidden.tenant = TenantSource::Column("nowhere".into());
     assert!(store.inspect(&hidden).await.unwrap().iter().any(|finding| finding.fatal));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_the_index_left_out_is_read_in_the_document() {
+    let store = store().await;
+    let due = "2024-01-01 00:00:00";
+    let kinds = [
+        ("date", json!({ "type": "date", "ignore_malformed": true })),
+        ("short", json!({ "type": "keyword", "ignore_above": 4 })),
+    ];
+    for (name, mapping) in kinds {
+        let index = format!("fields-left-out-{name}");
+        make_index(&index, 1, json!({ "@timestamp": mapping })).await;
+        write(&[(&index, "due", "", log("t-1", due)), (&index, "none", "", json!({ "tenant_id": "t-1" }))])
+            .await;
+        let one = query(placement(&index), TenantScope::One(tenant("t-1")), before("2025-01-01T00:00:00Z"));
+        let found = batch(&store, &one).await;
+        assert_eq!(
+            counts(&store.erase(&one, &found, Method::Delete).await.unwrap()),
+            four(1, 0, 0, 0),
+            "{name}"
+        );
+        assert_eq!(ids(&index).await, ["none"], "{name}: what has no time is not due by it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_below_a_field_that_takes_whole_objects_in_is_not_taken_for_nobody() {
+    make_index("fields-flat-a", 1, json!({ "labels.caller": { "type": "keyword" } })).await;
+    make_index("fields-flat-b", 1, json!({ "labels": { "type": "flat_object" } })).await;
+    let document = json!({ "tenant_id": "t-1", "@timestamp": "2024-01-01T00:00:00Z",
+        "labels": { "caller": "+6590000001" } });
+    write(&[("fields-flat-b", "1", "", document)]).await;
+    let store = store().await;
+    let mut flat = placement("fields-flat-*");
+    flat.subjects.get_mut("phone").unwrap().columns = vec!["labels.caller".to_owned()];
+    let findings = store.inspect(&flat).await.unwrap();
+    assert!(findings.iter().any(|finding| finding.fatal && finding.field == "subjects"), "{findings:?}");
+    let asked = query(flat, TenantScope::One(tenant("t-1")), Times::Any);
+    assert_eq!(store.survey(&asked).await.unwrap_err().kind, ErrorKind::Schema);
+}

@@ -251,3 +251,37 @@ async fn the_server_refuses_every_change_on_the_connection_that_looks() {
         assert_eq!(error.kind, ErrorKind::Schema, "{url}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_names_another_record_by_now_survives() {
+    for (key, method, change) in [
+        ("PRIMARY KEY", Method::Delete, "'rec/new'"),
+        ("PRIMARY KEY", Method::OverwriteThenDelete, "'rec/new'"),
+        ("PRIMARY KEY", Method::Delete, "NULL"),
+        ("", Method::Delete, "'rec/new'"),
+    ] {
+        let database = with(&format!(
+            "CREATE TABLE call_record (id BIGINT {key}, tenant_id VARCHAR(40), started_at DATETIME, recording VARCHAR(40));
+             INSERT INTO call_record VALUES (1, 't-1', '2025-01-01', 'rec/1'), (2, 't-1', '2025-01-01', 'rec/2'),
+               (3, 't-1', '2025-01-01', NULL)"
+        ))
+        .await;
+        let store = store(&database).await;
+        let keys: &[&str] = if key.is_empty() { &[] } else { &["id"] };
+        let query = query(
+            placement("call_record", keys, local_time("started_at", SINGAPORE)),
+            of("t-1"),
+            before("2025-06-01T00:00:00Z"),
+        );
+        let batch = store.find(&query, None, WIDE, &["recording".to_owned()]).await.unwrap().unwrap().batch;
+        database.run(&format!("UPDATE call_record SET recording = {change} WHERE id = 2")).await;
+        let outcome = store.erase(&query, &batch, method).await.unwrap();
+        let counts = outcome.counts[&tenant("t-1")];
+        assert_eq!(counts.erased, 2, "{key} {method:?} {change}");
+        assert_eq!(
+            ids(&database).await,
+            ["2"],
+            "{key} {method:?} {change}: its new record would be nobody's"
+        );
+    }
+}

@@ -115,3 +115,15 @@ fn steps_of_several_tenants_share_a_pass_and_are_counted_each_by_itself() {
     assert_eq!(report["placements"][0]["residual"][0]["what"], "binlog", "{report:#}");
     world.assert_settled();
 }
+
+#[test]
+fn a_file_that_rows_of_two_tenants_name_stays_with_both_rows() {
+    let (world, database) = moved();
+    // Tenants that a collation takes for one are two.
+    wait_for(database.run("UPDATE call_record SET recording_key = 'rec/t-1/a.wav' WHERE id = 32"));
+    world.exits(1, "enforce --at 2021-07-31T10:00:00+08:00");
+    assert!(world.path("objects/rec/t-1/a.wav").exists());
+    assert_eq!(left(&database, "t-1"), ["11", "12", "13", "14", "15"]);
+    assert_eq!(left(&database, "T-1"), ["32", "33", "34", "35"]);
+    assert_eq!(left(&database, "t-10"), ["22", "23", "24", "25"]);
+}

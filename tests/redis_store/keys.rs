@@ -204,3 +204,28 @@ async fn a_budget_that_ends_within_a_step_passes_over_no_key() {
         assert_eq!(erased, 2_664, "{budget:?}: one pass takes all that was there from its beginning");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_can_be_read_in_two_ways_is_nobodys_and_stays() {
+    for (template, sure, unsure) in [
+        ("agent-{tenant}-{id}", "agent-t1-7", ["agent-t1-2-7", "agent-t1--7"]),
+        ("agent{tenant}id{id}", "agentacid7", ["agentacidid7", "agentidid7"]),
+    ] {
+        let url = database();
+        let mut connection = connect(&url);
+        for key in [sure].iter().chain(&unsure) {
+            set(&mut connection, key.as_bytes());
+        }
+        let store = marked(&url).await;
+        let nameless = query(named(template), TenantScope::Nameless, Times::Any);
+        assert_eq!(store.survey(&nameless).await.unwrap().nameless, 2, "{template}: parked, not passed over");
+        let everybody = query(named(template), TenantScope::AllExcept(vec![]), Times::Any);
+        let own = found(&store, &everybody, 9).await;
+        assert_eq!(own.len(), 1, "{template}: {own:?}");
+        let erased = store.erase(&everybody, &Batch::List(own), Method::Delete).await.unwrap();
+        assert_eq!(erased.counts.values().map(|counts| counts.erased).sum::<u64>(), 1, "{template}");
+        let mut left: Vec<Vec<u8>> = unsure.iter().map(|key| key.as_bytes().to_vec()).collect();
+        left.sort();
+        assert_eq!(names(&url), left, "{template}");
+    }
+}

@@ -306,3 +306,30 @@ async fn an_overwrite_that_does_not_read_back_as_zeros_fails_the_record() {
     assert_eq!((counts(&erased, "t-1").erased, counts(&erased, "t-1").failed), (3, 1), "{erased:?}");
     assert_eq!(objects.current().await, ["ivr/t-1/c"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_breaks_off_or_does_not_say_that_it_is_whole_is_an_error_and_not_absence() {
+    let lies: [fn(String) -> String; 3] = [
+        // Cut at its first object, as where a connection ends and nothing tells how long the answer is.
+        |body| body.find("<Contents>").map_or(body.clone(), |at| body[..at].to_owned()),
+        |body| {
+            let (root, rest) = body.split_once("<Contents>").unwrap_or((&body, ""));
+            if rest.is_empty() { body.clone() } else { format!("{root}</ListBucketResult>") }
+                .replace("<IsTruncated>false</IsTruncated>", "")
+        },
+        |body| if body.contains("<ListBucketResult") { "<ListBucketResult/>".to_owned() } else { body },
+    ];
+    for (turn, lie) in lies.into_iter().enumerate() {
+        let changes = move |head: &str, body: String| {
+            if head.contains("list-type=2") && head.contains("ivr") { lie(body) } else { body }
+        };
+        let (_, through, _between) = behind("cut", Box::new(|_, _| None), Box::new(changes)).await;
+        let all = all_of(placement(PREFIX, None), "t-1");
+        let listed = named("t-1", &["ivr/t-1/a", "ivr/t-1/b", "ivr/t-1/c", "ivr/t-1/d"]);
+        let reader = reader(&through).await;
+        let surveyed = reader.survey(&all).await;
+        assert!(surveyed.is_err(), "{turn}: {surveyed:?}");
+        let still = reader.absent(&all, &listed).await;
+        assert!(still.is_err(), "{turn}: {still:?}");
+    }
+}

@@ -67,6 +67,30 @@ fn a_file_that_two_rows_name_stays_until_the_last_of_them_goes() {
 }
 
 #[test]
+fn a_file_that_rows_of_two_tenants_name_stays_and_so_do_both_rows() {
+    let neighbours = "UPDATE call_record SET recording_key = 'rec/t-1/a.wav' WHERE id = 22";
+    let nobodys = "UPDATE call_record SET recording_key = 'rec/t-1/a.wav', tenant_id = ' ' WHERE id = 22";
+    for (stranger, left) in [(neighbours, &[22, 23, 24, 25][..]), (nobodys, &[23, 24, 25])] {
+        let world = World::center();
+        world.sql("calls.db", stranger);
+        for at in [AT, "enforce --at 2022-02-01T12:00:00+08:00"] {
+            let ran = world.exits(1, at);
+            assert!(world.path("objects/rec/t-1/a.wav").exists(), "{stranger} {at}");
+            assert!(world.calls("t-1").contains(&11), "{stranger} {at}: {:#}", ran.json);
+            assert!(placement(&ran.json, "recordings")["failed"].as_u64() >= Some(1), "{:#}", ran.json);
+            if at == AT {
+                assert_eq!(world.calls("t-10"), left, "{stranger}");
+            }
+        }
+        // A request of the owner does not take it either, and is not told that it is done.
+        world.ok("request create --tenant t-1 --everything --received 2022-02-02T00:00:00+08:00");
+        world.exits(1, "enforce --at 2022-02-03T12:00:00+08:00");
+        assert_eq!(world.calls("t-1"), [11], "{stranger}");
+        assert!(world.path("objects/rec/t-1/a.wav").exists());
+    }
+}
+
+#[test]
 fn two_rows_that_are_due_together_take_their_file_along() {
     let world = World::center();
     world.sql("calls.db", "UPDATE call_record SET recording_key = 'rec/t-1/a.wav' WHERE id = 12");

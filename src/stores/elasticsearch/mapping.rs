@@ -172,9 +172,9 @@ enum Lookup<'m> {
 
 /// True where a field that is not mapped yet becomes mapped by the first document that has it.
 fn grows(node: &Value) -> bool {
-    !matches!(node["dynamic"].as_str(), Some("false" | "runtime"))
-        && node["dynamic"] != false
-        && node["enabled"] != false
+    // `false_allow_templates` leaves out what no template names.
+    let is_off = |word: &str| word.starts_with("false") || word == "runtime";
+    !node["dynamic"].as_str().is_some_and(is_off) && node["dynamic"] != false && node["enabled"] != false
 }
 
 fn look_up<'m>(node: &'m Value, rest: &str, before: &str) -> Lookup<'m> {
@@ -198,6 +198,8 @@ fn look_up<'m>(node: &'m Value, rest: &str, before: &str) -> Lookup<'m> {
         if let Some(leaf) = child["fields"].get(below) {
             return Lookup::Leaf { leaf, path };
         }
+        // A field that takes whole objects in (`flat_object`, `flattened`) holds every path below it, unmapped.
+        may_hide |= child["type"].as_str().is_some_and(|kind| kind != "object");
         match look_up(child, below, &format!("{path}.")) {
             Lookup::Missing { may_hide: below } => may_hide |= below,
             found @ (Lookup::Leaf { .. } | Lookup::Nested) => return found,

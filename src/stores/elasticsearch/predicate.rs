@@ -117,16 +117,26 @@ fn time_clause(query: &Query, time: &TimeField, times: &Times) -> Option<Value> 
                 intervals.clone()
             };
             let clauses: Option<Vec<Value>> = spans.iter().map(|span| within(time, *span)).collect();
-            Some(any_of_or_nothing(clauses?))
+            let mut clauses = clauses?;
+            if !clauses.is_empty() {
+                clauses.push(without(time));
+            }
+            Some(any_of_or_nothing(clauses))
         }
         Times::UnusableBefore(until) => {
             let mut clauses = unusable_before(query, time, *until, usable)?;
-            clauses.push(json!({ "bool": { "must_not": [{ "exists": { "field": time.query } }] } }));
+            clauses.push(without(time));
             Some(any_of(clauses))
         }
         // A time that cannot be read may be anywhere in the index, or nowhere.
         Times::Any | Times::UpTo(_) | Times::Unusable => None,
     }
+}
+
+/// Documents whose time is not in the index. It may stand in their text all the same, and be one that the policy reads:
+/// `ignore_malformed` and `ignore_above` leave such values out without a word.
+fn without(time: &TimeField) -> Value {
+    json!({ "bool": { "must_not": [{ "exists": { "field": time.query } }] } })
 }
 
 /// Everything that the index holds of an interval, and a little more.

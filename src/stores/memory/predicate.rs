@@ -47,12 +47,7 @@ impl<'q> Predicate<'q> {
 
     /// Whose the record is.
     pub(super) fn tenant(&self, key: &Key, columns: &Columns) -> Option<TenantId> {
-        match (&self.query.placement.tenant, &self.query.placement.records) {
-            (TenantSource::Column(column), _) => TenantId::observed(&text_in(columns, column)),
-            (TenantSource::Constant(tenant), _) => Some(tenant.clone()),
-            (TenantSource::Template, Some(Records::Prefix(template))) => tenant_of(template, path_in(key)),
-            (TenantSource::Template, _) => None,
-        }
+        tenant_in(&self.query.placement, key, columns)
     }
 
     /// When it happened.
@@ -87,6 +82,16 @@ impl<'q> Predicate<'q> {
             .map(|(kind, column)| (kind.clone(), text_in(columns, column)))
             .filter(|(_, value)| !value.is_empty())
             .collect()
+    }
+}
+
+/// Whose a record of a placement is.
+pub(super) fn tenant_in(placement: &Placement, key: &Key, columns: &Columns) -> Option<TenantId> {
+    match (&placement.tenant, &placement.records) {
+        (TenantSource::Column(column), _) => TenantId::observed(&text_in(columns, column)),
+        (TenantSource::Constant(tenant), _) => Some(tenant.clone()),
+        (TenantSource::Template, Some(Records::Prefix(template))) => tenant_of(template, path_in(key)),
+        (TenantSource::Template, _) => None,
     }
 }
 

@@ -71,6 +71,7 @@ impl Store for MemoryStore {
             let belongs = predicate.as_ref().is_none_or(|predicate| {
                 predicate.matches(&listed.key, &columns)
                     && predicate.tenant(&listed.key, &columns).as_ref() == Some(&listed.tenant)
+                    && still_names(&listed, &columns)
             });
             if !belongs {
                 counts.changed += 1;
@@ -90,6 +91,12 @@ impl Store for MemoryStore {
         self.reader.lock().mutations.push(Mutation::Scrubbed);
         Ok(Scrubbed { level: Level::Scrubbed, residual: Vec::new() })
     }
+}
+
+/// True where a row still names what it named when it was found.
+fn still_names(listed: &Listed, columns: &Columns) -> bool {
+    let is_same = |(column, name): (&String, &String)| matches!(columns.get(column), Some(Some(Value::Text(now))) if now == name);
+    listed.names.iter().all(is_same)
 }
 
 fn remove(state: &mut State, placement: &Placement, key: &Key) {

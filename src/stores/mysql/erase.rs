@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::{Column, RowKey, Table};
-use super::find::{RECORDS_MAX, by_window};
+use super::find::{RECORDS_MAX, by_window, read_names};
 use super::keyless;
 use super::overwrite;
 use super::predicate::{Owner, predicate};
@@ -12,6 +12,7 @@ use super::reach;
 use super::rows::{self, Carried, Standing};
 use super::session::Session;
 use super::trouble::Trouble;
+use super::values::bytes_of;
 use crate::id::TenantId;
 use crate::plan::{Counts, CountsByTenant};
 use crate::policy::Method;
@@ -158,7 +159,11 @@ impl Work<'_> {
         let sql =
             rows::standing_sql(self.table, columns, &self.owner, &self.predicate, &keys).push(" FOR UPDATE");
         let standing = rows::read_standing(&session.rows(&sql).await?, trouble)?;
-        let (doomed, changed) = judge(listed, &standing);
+        let (mut doomed, mut changed) = judge(listed, &standing);
+        for index in self.renamed(session, columns, listed, &keys).await? {
+            doomed.remove(&index);
+            changed.insert(index);
+        }
         let doomed_keys: Vec<&Key> =
             doomed.iter().filter_map(|index| listed.get(*index)).map(|record| &record.key).collect();
         let expected = doomed_keys.len() as u64;
@@ -187,6 +192,38 @@ impl Work<'_> {
             return Err(exceeded(matching.values().sum(), found.values().sum(), trouble));
         }
         Ok(())
+    }
+
+    /// Rows that name something else than when they were found: with the row, nobody would find that any more.
+    async fn renamed(
+        &self,
+        session: &mut Session<'_>,
+        key: &[Column],
+        listed: &[Listed],
+        keys: &Carried,
+    ) -> Result<Vec<usize>, StoreError> {
+        let trouble = session.trouble;
+        let columns: BTreeSet<&String> = listed.iter().flat_map(|record| record.names.keys()).collect();
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let columns: Vec<&Column> =
+            columns.into_iter().map(|name| self.table.column(name, trouble)).collect::<Result<_, _>>()?;
+        let shown: String = columns.iter().map(|column| format!(", {}", bytes_of(column))).collect();
+        // A look without lock would see the rows as they were when the transaction began.
+        let sql = Sql::new(&format!("SELECT CAST(j.place AS SIGNED){shown} FROM "))
+            .append(&rows::joined(self.table, key, keys))
+            .push(" FOR UPDATE");
+        let mut renamed = Vec::new();
+        for row in &session.rows(&sql).await? {
+            let place = usize::try_from(trouble.count(row, 0)?).ok().and_then(|place| place.checked_sub(1));
+            let index = place.unwrap_or(usize::MAX);
+            let names = read_names(&columns, row, 1, trouble)?;
+            if listed.get(index).is_none_or(|record| record.names != names) {
+                renamed.push(index);
+            }
+        }
+        Ok(renamed)
     }
 
     /// Counts per tenant, and keeps others from changing what is counted.

@@ -1,8 +1,6 @@
 //! Looks without batches: counts per tenant, the size of a placement, one record by its key, and how many rows name a
 //! locator. It erases nothing and finds no batch.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 
 use super::catalogue::{Column, Kind, Table};
@@ -15,7 +13,7 @@ use crate::facts::{Survey, Tally};
 use crate::plan::{TenantScope, Times};
 use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::Sql;
-use crate::stores::{ErrorKind, Query, Seen, SeenTime, StoreError};
+use crate::stores::{ErrorKind, NamedBy, Query, Seen, SeenTime, StoreError};
 
 /// Up to so many tenants are looked up one by one in an index; of more, the table is read instead.
 const LEADING_MAX: usize = 1_000;
@@ -191,26 +189,30 @@ pub(super) async fn look(
     Ok(Some(Seen { tenant: rows::read_tenant(row, 0, trouble)?, event_time, subjects: named }))
 }
 
-/// How many rows name each locator in a column; the locators lead.
+/// How many rows of each tenant name each locator in a column; the locators lead.
 pub(super) async fn naming_rows(
     session: &mut Session<'_>,
     placement: &Placement,
     column: &str,
     locators: &[String],
-) -> Result<BTreeMap<String, u64>, StoreError> {
+) -> Result<NamedBy, StoreError> {
     let trouble = session.trouble;
     let table = Table::of(session, placement).await?;
+    let owner = Owner::of(&table, placement, trouble)?;
     let column = table.column(column, trouble)?;
     let carried: Vec<Vec<String>> = locators.iter().map(|locator| vec![hex::encode(locator)]).collect();
     let list = Carried::new(&carried, trouble)?;
-    let sql = Sql::new("SELECT CAST(j.place AS SIGNED), COUNT(*) FROM ")
+    let sql = Sql::new("SELECT CAST(j.place AS SIGNED), COUNT(*), ")
+        .append(&owner.name())
+        .push(" FROM ")
         .append(&list.source(1))
-        .push(&format!(" STRAIGHT_JOIN {} ON {} GROUP BY 1", table.source, names(column)));
-    let mut named = BTreeMap::new();
+        .push(&format!(" STRAIGHT_JOIN {} ON {} GROUP BY 1, 3", table.source, names(column)));
+    let mut named = NamedBy::new();
     for row in &session.rows(&sql).await? {
         let place = usize::try_from(trouble.count(row, 0)?).unwrap_or(usize::MAX);
         if let Some(locator) = place.checked_sub(1).and_then(|place| locators.get(place)) {
-            named.insert(locator.clone(), trouble.count(row, 1)?);
+            let tenant = rows::read_tenant(row, 2, trouble)?;
+            *named.entry(locator.clone()).or_default().entry(tenant).or_default() += trouble.count(row, 1)?;
         }
     }
     Ok(named)

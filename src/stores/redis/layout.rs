@@ -4,6 +4,10 @@
 //! A name stands for one segment, which may be empty. A segment is the longest run of bytes without `:`, without the
 //! byte that follows the name in the template, and, for a name at the end, without the separator before it. So
 //! `agent:{tenant}:{staff_id}` fits `agent:t-1:7` and not `agent:t-1:7:session`.
+//!
+//! Where a name is followed by what may stand in a name itself (`agent-{tenant}-{staff_id}`), a key such as
+//! `agent-t-1-7` can be read in several ways: such a key is nobody's, so that it is counted and neither erased nor
+//! passed over.
 
 use crate::id::TenantId;
 use crate::policy::{EventTime, Placement, Records, TenantSource};
@@ -31,6 +35,18 @@ enum Part {
         /// What ends it beside [`SEPARATOR`].
         ends_at: Option<u8>,
     },
+}
+
+impl Part {
+    /// True for a segment of which a part may look like its end.
+    fn may_hold_its_end(&self) -> bool {
+        matches!(self, Self::Segment { ends_at: Some(byte), .. } if !self.never_holds(*byte))
+    }
+
+    /// A byte that stands in no segment: whoever names a tenant leaves both separators out.
+    fn never_holds(&self, byte: u8) -> bool {
+        byte == SEPARATOR || matches!(self, Self::Segment { ends_at: Some(b'/'), .. } if byte == b'/')
+    }
 }
 
 /// A key that fits.
@@ -84,6 +100,49 @@ impl Layout {
         if key == MARKER {
             return None;
         }
+        let told = self.read_exactly(key);
+        if !self.parts.iter().any(Part::may_hold_its_end) {
+            return told;
+        }
+        match (self.ways(key), told) {
+            (1, Some(told)) => Some(told),
+            (0, _) => None,
+            (_, _) => Some(Fitting { tenant: None, segments: Vec::new() }),
+        }
+    }
+
+    /// In how many ways a key can be read where a segment may hold what ends it; 2 stands for more as well.
+    fn ways(&self, key: &[u8]) -> u8 {
+        let mut ways = vec![0; key.len() + 1];
+        ways.iter_mut().take(1).for_each(|ways| *ways = 1_u8);
+        for part in &self.parts {
+            let mut next = vec![0; ways.len()];
+            match part {
+                Part::Literal(literal) => {
+                    let fits = ways
+                        .iter()
+                        .zip(key.windows(literal.len().max(1)))
+                        .map(|(ways, here)| if here == literal.as_slice() { *ways } else { 0 });
+                    next.iter_mut().skip(literal.len()).zip(fits).for_each(|(next, ways)| *next = ways);
+                }
+                Part::Segment { .. } => {
+                    let mut open = 0;
+                    let ends = std::iter::once(None).chain(key.iter().map(Some));
+                    for ((next, ways), before) in next.iter_mut().zip(&ways).zip(ends) {
+                        if before.is_some_and(|byte| part.never_holds(*byte)) {
+                            open = 0;
+                        }
+                        open = (open + ways).min(2);
+                        *next = open;
+                    }
+                }
+            }
+            ways = next;
+        }
+        ways.last().copied().unwrap_or(0)
+    }
+
+    fn read_exactly<'k>(&self, key: &'k [u8]) -> Option<Fitting<'k>> {
         let mut tenant = self.constant.clone();
         let mut segments = Vec::with_capacity(self.parts.len());
         let mut rest = key;
@@ -217,6 +276,28 @@ mod tests {
         assert_eq!(behind.read(b"t-1:agent:7.json").unwrap().tenant, Some(tenant("t-1")));
         assert!(behind.read(b"t-1:agent:7.jsonx").is_none());
         assert!(layout("agent{tenant}").read(b"agenttt").is_some());
+    }
+
+    #[test]
+    fn a_key_that_can_be_read_in_several_ways_is_nobodys() {
+        let dash = layout("agent-{tenant}-{id}");
+        assert_eq!(dash.read(b"agent-t1-7").unwrap().tenant, Some(tenant("t1")));
+        assert_eq!(dash.read(b"agent-t-1").unwrap().tenant, Some(tenant("t")));
+        for key in ["agent-t-1-7", "agent-t1-7-x", "agent-t1--7", "agent---"] {
+            assert_eq!(dash.read(key.as_bytes()).unwrap().tenant, None, "{key}");
+        }
+        for key in ["agent-t1", "agent-t1:7", "agent-t1-7:x", "agent", ""] {
+            assert_eq!(dash.read(key.as_bytes()), None, "{key}");
+        }
+        let letters = layout("a{tenant}id{id}");
+        assert_eq!(letters.read(b"at-1id7").unwrap().tenant, Some(tenant("t-1")));
+        assert_eq!(letters.read(b"aacidid7").unwrap().tenant, None);
+        assert_eq!(letters.read(b"aaci7"), None);
+        assert_eq!(
+            layout("agent-{tenant}").read(b"agent-t-1").unwrap().tenant,
+            None,
+            "or a key of another kind"
+        );
     }
 
     #[test]

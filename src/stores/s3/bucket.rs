@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, ProvideCredentials as _, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation,
+    BehaviorVersion, ConfigBag, Credentials, Intercept, ProvideCredentials as _, Region,
+    RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
 };
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use secrecy::ExposeSecret as _;
 
@@ -81,6 +82,7 @@ impl Bucket {
             .operation_attempt_timeout(ATTEMPT)
             .build();
         let mut config = aws_sdk_s3::config::Builder::from(&base)
+            .interceptor(Whole)
             .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
             .timeout_config(timeouts)
             .force_path_style(settings.path_style);
@@ -181,6 +183,44 @@ impl Bucket {
     }
 }
 
+/// Refuses an answer that breaks off: without it, a listing that was cut would be read as a shorter one.
+#[derive(Debug)]
+struct Whole;
+
+impl Intercept for Whole {
+    fn name(&self) -> &'static str {
+        "Whole"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        match context.response().body().bytes() {
+            Some(body) if !is_whole(body) => Err("the answer breaks off".into()),
+            // The bytes of an object are not read here.
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// False for XML that does not end with its root. Anything else is for the client to read.
+fn is_whole(body: &[u8]) -> bool {
+    let mut rest = body.trim_ascii();
+    while rest.starts_with(b"<?") || rest.starts_with(b"<!") {
+        let Some(end) = rest.iter().position(|byte| *byte == b'>') else { return false };
+        rest = rest.get(end + 1..).unwrap_or_default().trim_ascii_start();
+    }
+    let Some(inside) = rest.strip_prefix(b"<") else { return true };
+    let end = inside.iter().position(|byte| byte.is_ascii_whitespace() || b"/>".contains(byte));
+    let Some(root) = end.and_then(|end| inside.get(..end)) else { return false };
+    let is_single = inside.ends_with(b"/>") && !inside.contains(&b'<');
+    let closing = [b"</", root, b">"].concat();
+    is_single || rest.ends_with(&closing)
+}
+
 /// The code that the server gave; empty where it gave none.
 pub(super) fn code_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default().to_owned()
@@ -210,5 +250,28 @@ fn no_credentials(id: &StoreId) -> StoreError {
         message: "no credentials were found: neither access_key and secret_key in the configuration, nor \
                   AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine's own role"
             .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_its_end_is_none() {
+        for whole in [
+            "",
+            "{\"a\": 1}",
+            "<a/>",
+            "<a x='1'/>",
+            "<?xml version=\"1.0\"?>\n<a><b/></a>\n",
+            "<!-- x --><a xmlns=\"y\">z</a>",
+        ] {
+            assert!(is_whole(whole.as_bytes()), "{whole}");
+        }
+        for cut in ["<a", "<a>", "<a><b/>", "<a><b></b>", "<a></ab>", "<?xml version=\"1.0\"", "<a x='1'><b>"]
+        {
+            assert!(!is_whole(cut.as_bytes()), "{cut}");
+        }
     }
 }

@@ -132,7 +132,8 @@ impl Bucket {
         let next = match (answer.is_truncated(), answer.next_continuation_token()) {
             (Some(true), Some(token)) => Some(Next::Token(token.to_owned())),
             (Some(true), None) => return Err(self.lost(ask.operation)),
-            (Some(false) | None, _) => None,
+            (Some(false), _) => None,
+            (None, _) => return Err(self.unsaid(ask.operation)),
         };
         let folders = self.folders(ask, answer.common_prefixes(), is_encoded)?;
         Ok(Page { entries, next, folders, cut: None })
@@ -192,7 +193,8 @@ impl Bucket {
                 }
             }
             (Some(true), None) => return Err(self.lost(ask.operation)),
-            (Some(false) | None, _) => (None, None),
+            (Some(false), _) => (None, None),
+            (None, _) => return Err(self.unsaid(ask.operation)),
         };
         let folders = self.folders(ask, answer.common_prefixes(), is_encoded)?;
         let entries = grouped.into_iter().map(|(key, versions)| Entry { key, versions }).collect();
@@ -250,8 +252,10 @@ impl Bucket {
             }
             let next = (answer.next_key_marker().unwrap_or_default(), answer.next_upload_id_marker());
             let next = (next.0.to_owned(), next.1.unwrap_or_default().to_owned());
-            if answer.is_truncated() != Some(true) {
-                break;
+            match answer.is_truncated() {
+                Some(true) => {}
+                Some(false) => break,
+                None => return Err(self.unsaid(operation)),
             }
             if next == (String::new(), String::new()) {
                 return Err(self.lost(operation));
@@ -293,6 +297,10 @@ impl Bucket {
 
     fn lost(&self, operation: &'static str) -> StoreError {
         self.untrue(operation, "the listing goes on but does not say where: a page is lost")
+    }
+
+    fn unsaid(&self, operation: &'static str) -> StoreError {
+        self.untrue(operation, "the listing does not say whether it is whole")
     }
 
     /// A listing that cannot be believed is never taken for "nothing there".

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::catalogue::Table;
+use super::catalogue::{Column, Table};
 use super::find::by_rowid;
 use super::inspect;
 use super::overwrite;
@@ -106,13 +106,42 @@ impl Work<'_> {
         let keys = rows::keys_json(self.table, listed.iter().map(|record| &record.key), trouble)?;
         let sql = rows::standing_sql(self.table, &self.owner, &self.predicate, &keys);
         let standing = rows::read_standing(&writing.rows(&sql).await?, trouble)?;
-        let (doomed, changed) = judge(listed, &standing);
+        let (mut doomed, mut changed) = judge(listed, &standing);
+        for index in self.renamed(&mut writing, listed, &keys).await? {
+            doomed.remove(&index);
+            changed.insert(index);
+        }
         let keys: Vec<&Key> =
             doomed.iter().filter_map(|index| listed.get(*index)).map(|record| &record.key).collect();
         let counted = u64::try_from(keys.len()).unwrap_or(u64::MAX);
         let these = rows::one_of(self.table, &rows::keys_json(self.table, keys, trouble)?);
         self.erase_counted(writing, &these, counted).await?;
         Ok(list_outcome(listed, &doomed, &changed, &rows::missing(listed, &standing)))
+    }
+
+    /// Rows that name something else than when they were found: with the row, nobody would find that any more.
+    async fn renamed(
+        &self,
+        writing: &mut Writing<'_>,
+        listed: &[Listed],
+        keys: &str,
+    ) -> Result<Vec<usize>, StoreError> {
+        let trouble = writing.trouble;
+        let columns: BTreeSet<&String> = listed.iter().flat_map(|record| record.names.keys()).collect();
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let columns: Vec<&Column> =
+            columns.into_iter().map(|name| self.table.column(name, trouble)).collect::<Result<_, _>>()?;
+        let mut renamed = Vec::new();
+        for row in &writing.rows(&rows::names_sql(self.table, &columns, keys)).await? {
+            let index = usize::try_from(trouble.count(row, 0)?).unwrap_or(usize::MAX);
+            let names = rows::read_names(&columns, row, 1, trouble)?;
+            if listed.get(index).is_none_or(|record| record.names != names) {
+                renamed.push(index);
+            }
+        }
+        Ok(renamed)
     }
 
     /// Takes the write lock, under which the schema is still the one that was read.

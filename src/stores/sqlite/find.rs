@@ -225,9 +225,7 @@ impl Search<'_> {
     async fn list(&self, session: &mut Session<'_>, lead: Lead) -> Result<Option<Found>, StoreError> {
         let trouble = session.trouble;
         let mut shown = Sql::new(&self.table.key.list()).push(", ").append(&self.owner.name());
-        for name in &self.names {
-            shown = shown.push(&format!(", CAST({} AS TEXT)", name.sql));
-        }
+        shown = shown.push(&rows::shown_names(&self.names));
         let sql = self
             .selected(&shown, lead, trouble)?
             .push(&self.order(lead))
@@ -243,21 +241,11 @@ impl Search<'_> {
 
     fn listed(&self, row: &SqliteRow, trouble: Trouble<'_>) -> Result<Listed, StoreError> {
         let tenant_at = self.table.key.parts().len();
-        let mut names = BTreeMap::new();
-        for (place, column) in self.names.iter().enumerate() {
-            let name: Option<Vec<u8>> = trouble.get(row, tenant_at + 1 + place)?;
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                // What is not UTF-8 lies below no prefix: the row is left and reported, and hinders no other.
-                let name =
-                    String::from_utf8(name).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string());
-                names.insert(column.name.clone(), name);
-            }
-        }
         Ok(Listed {
             tenant: rows::read_tenant(row, tenant_at, trouble)?
                 .ok_or_else(|| rows::nameless_selected(trouble))?,
             key: rows::read_key(self.table, row, 0, trouble)?,
-            names,
+            names: rows::read_names(&self.names, row, tenant_at + 1, trouble)?,
             stamp: String::new(),
         })
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::sqlite::SqliteRow;
 
-use super::catalogue::{RowKey, Table};
+use super::catalogue::{Column, RowKey, Table};
 use super::predicate::Owner;
 use super::session::Trouble;
 use crate::id::TenantId;
@@ -94,6 +94,20 @@ pub(super) fn keys_json<'a>(
 /// How the rows under listed keys stand: one row per key that is still there. The list leads, so that the cost is
 /// that of the list.
 pub(super) fn standing_sql(table: &Table, owner: &Owner<'_>, predicate: &Sql, keys: &str) -> Sql {
+    Sql::new("SELECT j.key, ")
+        .append(&owner.name_or_null())
+        .push(", CASE WHEN ")
+        .append(predicate)
+        .push(" THEN 1 ELSE 0 END")
+        .append(&under(table, keys))
+}
+
+/// What the rows under listed keys name now in some columns: one row per key that is still there.
+pub(super) fn names_sql(table: &Table, columns: &[&Column], keys: &str) -> Sql {
+    Sql::new("SELECT j.key").push(&shown_names(columns)).append(&under(table, keys))
+}
+
+fn under(table: &Table, keys: &str) -> Sql {
     let same: Vec<String> = table
         .key
         .parts()
@@ -101,16 +115,36 @@ pub(super) fn standing_sql(table: &Table, owner: &Owner<'_>, predicate: &Sql, ke
         .enumerate()
         .map(|(place, key)| format!("{key} = {}", part(table, place)))
         .collect();
-    Sql::new("SELECT j.key, ")
-        .append(&owner.name_or_null())
-        .push(", CASE WHEN ")
-        .append(predicate)
-        .push(" THEN 1 ELSE 0 END FROM json_each(")
+    Sql::new(" FROM json_each(")
         .bind_text(keys)
         .push(") AS j CROSS JOIN ")
         .push(&table.source_by_key())
         .push(" WHERE ")
         .push(&same.join(" AND "))
+}
+
+/// Columns that name something, behind others, to be read by [`read_names`].
+pub(super) fn shown_names(columns: &[&Column]) -> String {
+    columns.iter().map(|column| format!(", CAST({} AS TEXT)", column.sql)).collect()
+}
+
+/// What the columns of a row name, from the column at `index` on; NULL and empty are left out.
+pub(super) fn read_names(
+    columns: &[&Column],
+    row: &SqliteRow,
+    index: usize,
+    trouble: Trouble<'_>,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut names = BTreeMap::new();
+    for (place, column) in columns.iter().enumerate() {
+        let name: Option<Vec<u8>> = trouble.get(row, index + place)?;
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            // What is not UTF-8 lies below no prefix: the row is left and reported, and hinders no other.
+            let name = String::from_utf8(name).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string());
+            names.insert(column.name.clone(), name);
+        }
+    }
+    Ok(names)
 }
 
 /// Reads an answer to [`standing_sql`].

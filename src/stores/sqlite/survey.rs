@@ -3,8 +3,6 @@
 
 mod tenants;
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -20,7 +18,7 @@ use crate::id::TenantId;
 use crate::plan::{TenantScope, Times};
 use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::Sql;
-use crate::stores::{ErrorKind, Query, Seen, SeenTime, StoreError, Value, event_time};
+use crate::stores::{ErrorKind, NamedBy, Query, Seen, SeenTime, StoreError, Value, event_time};
 
 /// Counts a selection per tenant, with the range of usable event times.
 pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<Survey, StoreError> {
@@ -244,15 +242,16 @@ pub(super) async fn look(
     }))
 }
 
-/// How many rows name each locator in a column; the locators lead.
+/// How many rows of each tenant name each locator in a column; the locators lead.
 pub(super) async fn naming_rows(
     session: &mut Session<'_>,
     placement: &Placement,
     column: &str,
     locators: &[String],
-) -> Result<BTreeMap<String, u64>, StoreError> {
+) -> Result<NamedBy, StoreError> {
     let trouble = session.trouble;
     let table = Table::of(session, placement).await?;
+    let owner = Owner::of(&table, placement, trouble)?;
     let column = table.column(column, trouble)?;
     let same = match column.affinity {
         Affinity::Text => format!("{} COLLATE BINARY IN (j.value, CAST(j.value AS BLOB))", column.sql),
@@ -260,14 +259,17 @@ pub(super) async fn naming_rows(
             format!("CAST({} AS TEXT) COLLATE BINARY = j.value", column.sql)
         }
     };
-    let sql = Sql::new("SELECT j.key, count(*) FROM json_each(")
+    let sql = Sql::new("SELECT j.key, count(*), ")
+        .append(&owner.name_or_null())
+        .push(" FROM json_each(")
         .bind_text(list(locators.iter().map(String::as_str), trouble)?)
-        .push(&format!(") AS j CROSS JOIN {} WHERE {same} GROUP BY j.key", table.source()));
-    let mut named = BTreeMap::new();
+        .push(&format!(") AS j CROSS JOIN {} WHERE {same} GROUP BY 1, 3", table.source()));
+    let mut named = NamedBy::new();
     for row in &session.rows(&sql).await? {
         let place = usize::try_from(trouble.count(row, 0)?).unwrap_or(usize::MAX);
         if let Some(locator) = locators.get(place) {
-            named.insert(locator.clone(), trouble.count(row, 1)?);
+            let tenant = rows::read_tenant(row, 2, trouble)?;
+            *named.entry(locator.clone()).or_default().entry(tenant).or_default() += trouble.count(row, 1)?;
         }
     }
     Ok(named)
