@@ -6,6 +6,7 @@ pub mod pace;
 mod pass;
 mod recover;
 mod report;
+mod scrub;
 mod settle;
 mod shared;
 mod step;
