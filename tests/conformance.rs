@@ -54,9 +54,9 @@ fn shapes_of(kind: &str) -> Vec<Shape> {
         ],
         "mysql" => {
             let own = [
-                Shape::table(Time::DateTime).with_index(),
+                Shape::table(Time::Wall).with_index(),
                 Shape::table(Time::Timestamp),
-                Shape::table(Time::DateTime).without_key(),
+                Shape::table(Time::Wall).without_key(),
             ];
             [tables, own.to_vec()].concat()
         }

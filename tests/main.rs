@@ -18,6 +18,7 @@ mod crash;
 mod elasticsearch_store;
 mod harness;
 mod ledger;
+mod mysql_store;
 mod properties;
 mod red;
 mod redis_store;

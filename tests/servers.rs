@@ -8,6 +8,7 @@ pub(crate) mod mariadb;
 pub(crate) mod moto;
 pub(crate) mod objects;
 pub(crate) mod opensearch;
+pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod seaweedfs;
 

@@ -32,10 +32,7 @@ impl ElasticsearchBench {
                 json!({ "type": "date", "format": "epoch_millis", "ignore_malformed": true })
             }
             (Time::Seconds | Time::Milliseconds, _) => json!({ "type": "long", "ignore_malformed": true }),
-            (
-                Time::IsoText | Time::None | Time::Key | Time::Modified | Time::DateTime | Time::Timestamp,
-                _,
-            ) => {
+            (Time::IsoText | Time::None | Time::Key | Time::Modified | Time::Wall | Time::Timestamp, _) => {
                 json!({ "type": "date", "ignore_malformed": true })
             }
         };

@@ -27,7 +27,7 @@ pub(crate) enum Time {
     Seconds,
     Milliseconds,
     /// A database's own type for a wall clock's reading.
-    DateTime,
+    Wall,
     /// A database's own type for an instant.
     Timestamp,
     /// A date in the path.
@@ -112,7 +112,7 @@ impl Shape {
             Time::Milliseconds => SubjectFormat::E164,
             Time::Text
             | Time::IsoText
-            | Time::DateTime
+            | Time::Wall
             | Time::Timestamp
             | Time::Key
             | Time::Modified
@@ -136,7 +136,7 @@ impl Shape {
             Time::Text
             | Time::IsoText
             | Time::Seconds
-            | Time::DateTime
+            | Time::Wall
             | Time::Timestamp
             | Time::Key
             | Time::None => TimeDelta::seconds(1),
@@ -174,7 +174,7 @@ impl Shape {
                 TenantSource::Template
             },
             event_time: match self.time {
-                Time::Text | Time::DateTime => Some(text(ZONE)),
+                Time::Text | Time::Wall => Some(text(ZONE)),
                 Time::IsoText | Time::Timestamp => Some(text(Tz::Europe__Berlin)),
                 Time::Seconds => Some(epoch(EpochUnit::Seconds)),
                 Time::Milliseconds => Some(epoch(EpochUnit::Milliseconds)),
@@ -383,12 +383,7 @@ fn adapt(shape: Shape, mut record: Record) -> Option<Record> {
                 return None;
             }
         }
-        Time::Text
-        | Time::IsoText
-        | Time::Seconds
-        | Time::Milliseconds
-        | Time::DateTime
-        | Time::Timestamp => {}
+        Time::Text | Time::IsoText | Time::Seconds | Time::Milliseconds | Time::Wall | Time::Timestamp => {}
     }
     Some(record)
 }

@@ -31,7 +31,7 @@ impl MysqlBench {
             Time::Milliseconds => "BIGINT",
             // A default of its own would be set to the present by every update.
             Time::Timestamp => "TIMESTAMP NULL DEFAULT NULL",
-            Time::DateTime => "DATETIME",
+            Time::Wall => "DATETIME",
             Time::Text | Time::IsoText | Time::Key | Time::Modified | Time::None => "VARCHAR(40)",
         };
         let key = if shape.has_key { ", PRIMARY KEY (id)" } else { "" };
@@ -55,11 +55,11 @@ impl MysqlBench {
 /// An event time as a column of this store's own types holds it; the others as in every table.
 fn stored(shape: Shape, when: When) -> Stored {
     match (shape.time, when) {
-        (Time::DateTime, When::Unreadable) => Stored::Text("2023-00-00 00:00:00".into()),
+        (Time::Wall, When::Unreadable) => Stored::Text("2023-00-00 00:00:00".into()),
         // A column of instants holds nothing else that is none.
         (Time::Timestamp, When::Unreadable | When::NoSuchDay) => Stored::Text("0000-00-00 00:00:00".into()),
         (Time::Timestamp, When::At(at)) => Stored::Text(at.format("%Y-%m-%d %H:%M:%S").to_string()),
-        (Time::DateTime, When::At(at)) => {
+        (Time::Wall, When::At(at)) => {
             Stored::Text(at.with_timezone(&ZONE).format("%Y-%m-%d %H:%M:%S").to_string())
         }
         _ => stored_time(shape, when),

@@ -38,7 +38,7 @@ pub(crate) fn stored_time(shape: Shape, when: When) -> Stored {
         (When::At(at), Time::IsoText) => Stored::Text(at.format("%Y-%m-%dT%H:%M:%SZ").to_string()),
         (
             When::At(at),
-            Time::Text | Time::DateTime | Time::Timestamp | Time::Key | Time::Modified | Time::None,
+            Time::Text | Time::Wall | Time::Timestamp | Time::Key | Time::Modified | Time::None,
         ) => Stored::Text(at.with_timezone(&ZONE).format("%Y-%m-%d %H:%M:%S").to_string()),
     }
 }
@@ -82,7 +82,7 @@ impl SqliteBench {
             Time::Seconds | Time::Milliseconds => "INTEGER",
             Time::Text
             | Time::IsoText
-            | Time::DateTime
+            | Time::Wall
             | Time::Timestamp
             | Time::Key
             | Time::Modified

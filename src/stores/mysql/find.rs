@@ -9,7 +9,7 @@ use sqlx::mysql::MySqlRow;
 
 use super::catalogue::{Column, RowKey, Table};
 use super::keyless;
-use super::predicate::{Owner, predicate};
+use super::predicate::{Owner, predicate, tenants};
 use super::rows::{self, Presence};
 use super::session::Session;
 use super::trouble::Trouble;
@@ -55,6 +55,7 @@ pub(super) async fn find(
         index,
         owner,
         predicate,
+        tenants: tenants(&table, query, trouble)?,
         after: after.map(|position| &position.0),
         names,
         records_max,
@@ -132,6 +133,7 @@ struct Search<'a> {
     index: &'a str,
     owner: Owner<'a>,
     predicate: Sql,
+    tenants: Sql,
     after: Option<&'a Key>,
     names: Vec<&'a Column>,
     records_max: u64,
@@ -244,12 +246,13 @@ impl Search<'_> {
         {
             return Ok(None);
         }
-        let rows = self.rows_of(session, column, &present, from, to).await?;
+        let rows = present.iter().map(|(tenant, counts)| (tenant.clone(), counts.rows)).collect();
         let found = present.into_iter().map(|(tenant, counts)| (tenant, counts.matching)).collect();
         let position = Position(Key(vec![Value::Int(to)]));
         Ok(Some(Found { batch: Batch::Window { from, to, found, rows }, position }))
     }
 
+    /// What matches in a window per tenant, and how many rows each of these tenants has there, in one look.
     async fn presence(
         &self,
         session: &mut Session<'_>,
@@ -257,28 +260,11 @@ impl Search<'_> {
         from: i64,
         to: i64,
     ) -> Result<BTreeMap<TenantId, Presence>, StoreError> {
-        let condition = Sql::all(&[rows::between(column, from, to), self.predicate.clone()]);
-        let sql = rows::count_sql(self.table, &self.owner, &condition);
-        let (counts, nameless) = rows::read_counts(&session.rows(&sql).await?, session.trouble)?;
-        if nameless > 0 {
-            return Err(rows::nameless_selected(session.trouble));
-        }
-        Ok(counts.into_iter().map(|(tenant, matching)| (tenant, Presence { matching, rows: 0 })).collect())
-    }
-
-    /// How many rows, matching or not, each of these tenants has in the window.
-    async fn rows_of(
-        &self,
-        session: &mut Session<'_>,
-        column: &Column,
-        present: &BTreeMap<TenantId, Presence>,
-        from: i64,
-        to: i64,
-    ) -> Result<BTreeMap<TenantId, u64>, StoreError> {
-        let sql = rows::count_sql(self.table, &self.owner, &rows::between(column, from, to));
-        let (mut counts, _) = rows::read_counts(&session.rows(&sql).await?, session.trouble)?;
-        counts.retain(|tenant, _| present.contains_key(tenant));
-        Ok(counts)
+        let window = Sql::all(&[rows::between(column, from, to), self.tenants.clone()]);
+        let sql = rows::presence_sql(self.table, &self.owner, &self.predicate, &window);
+        let mut present = rows::read_presence(&session.rows(&sql).await?, session.trouble)?;
+        present.retain(|_, counts| counts.matching > 0);
+        Ok(present)
     }
 
     /// The next records, one by one.

@@ -2,22 +2,22 @@
 //! apart: by their event time and a digest of everything else in them. Rows that agree in all of it are the same to
 //! everybody, so only how many there are is counted, and a limit takes so many of them and no more.
 
+mod find;
+mod moment;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::mysql::MySqlRow;
-
-use super::catalogue::{Column, Kind, Table};
+use self::moment::{NO_TIME, bound, order, read_time, shown, sorting};
+use super::catalogue::{Column, Table};
 use super::erase::{exactly, list_outcome};
-use super::find::read_names;
 use super::overwrite;
 use super::predicate::Owner;
-use super::rows;
 use super::session::Session;
 use super::trouble::Trouble;
-use super::values::{bytes_of, equals, typed};
+use super::values::equals;
 use crate::policy::{EventTime, Method, Placement};
 use crate::stores::sql::Sql;
-use crate::stores::{Batch, Erased, ErrorKind, Found, Key, Listed, Position, StillThere, StoreError, Value};
+use crate::stores::{Erased, ErrorKind, Listed, StillThere, StoreError, Value};
 
 /// Beyond so many rows nobody searches a whole table for what became of a record that is not where it was.
 const SEARCH_ROWS_MAX: u64 = 200_000;
@@ -60,49 +60,6 @@ impl<'a> Rows<'a> {
             Some(EventTime::Key(_) | EventTime::Modified) | None => None,
         };
         Ok(Self { table, placement, owner, predicate, time })
-    }
-
-    /// The next records after a position, in order of event time.
-    pub(super) async fn find(
-        &self,
-        session: &mut Session<'_>,
-        after: Option<&Position>,
-        records_max: u64,
-        names: &[&Column],
-    ) -> Result<Option<Found>, StoreError> {
-        let trouble = session.trouble;
-        let at = after.map(|position| At::read(position, trouble)).transpose()?;
-        let mut conditions = vec![self.predicate.clone()];
-        conditions.extend(at.as_ref().map(|at| self.after(at)));
-        if let Some(time) = self.time {
-            // The index of the time, if there is one, says how far this batch can reach.
-            let order = order(time);
-            let sql = Sql::new(&format!("SELECT {} FROM {} WHERE ", shown(time), self.table.source))
-                .append(&Sql::all(&conditions))
-                .push(&format!(" ORDER BY {order} LIMIT 1 OFFSET {}", records_max - 1));
-            if let Some(row) = session.row(&sql).await? {
-                conditions.push(match read_time(&row, 0, trouble)? {
-                    NO_TIME => Sql::new(&order).push(" IS NULL"),
-                    last => Sql::any(&[
-                        Sql::new(&order).push(" IS NULL"),
-                        Sql::new(&order).push(" <= ").append(&bound(time, &last)),
-                    ]),
-                });
-            }
-        }
-        let least = self.time.map_or_else(String::new, |time| format!("MIN({}), ", order(time)));
-        let mut sql =
-            Sql::new(&format!("SELECT {} AS digest, {} AS moment, ", self.digest(), self.shown_time()))
-                .append(&self.owner.name())
-                .push(", COUNT(*)");
-        for name in names {
-            sql = sql.push(&format!(", MIN({})", bytes_of(name)));
-        }
-        let sql = sql
-            .push(&format!(" FROM {} WHERE ", self.table.source))
-            .append(&Sql::all(&conditions))
-            .push(&format!(" GROUP BY 1, 2, 3 ORDER BY {least}1 LIMIT {records_max}"));
-        self.batch(&session.rows(&sql).await?, at.as_ref(), records_max, names, trouble)
     }
 
     /// What is still there of listed records.
@@ -185,57 +142,6 @@ impl<'a> Rows<'a> {
         let missing =
             (0..listed.len()).filter(|index| !gone.contains(index) && !changed.contains(index)).collect();
         Ok(list_outcome(listed, &gone, &changed, &missing))
-    }
-
-    fn batch(
-        &self,
-        groups: &[MySqlRow],
-        at: Option<&At>,
-        records_max: u64,
-        names: &[&Column],
-        trouble: Trouble<'_>,
-    ) -> Result<Option<Found>, StoreError> {
-        let mut listed = Vec::new();
-        let mut last = None;
-        for row in groups {
-            let alike: Alike = (trouble.text(row, 0)?, read_time(row, 1, trouble)?);
-            let total = trouble.count(row, 3)?;
-            let before = at.filter(|at| at.alike == alike);
-            // Some of them may have been listed before; whether they were erased since, their number tells.
-            let (already, rest) =
-                before.map_or((0, total), |at| (at.taken, total.min(at.total.saturating_sub(at.taken))));
-            let take = rest.min(records_max.saturating_sub(listed.len() as u64));
-            if take == 0 {
-                break;
-            }
-            let tenant =
-                rows::read_tenant(row, 2, trouble)?.ok_or_else(|| rows::nameless_selected(trouble))?;
-            for ordinal in already..already + take {
-                listed.push(Listed {
-                    tenant: tenant.clone(),
-                    key: Key(vec![Value::Text(alike.0.clone()), alike.1.clone(), number(ordinal)]),
-                    names: read_names(names, row, 4, trouble)?,
-                    stamp: total.to_string(),
-                });
-            }
-            let total = before.map_or(total, |at| at.total);
-            last = Some(At { alike, taken: already + take, total });
-        }
-        Ok(last.map(|at| Found { batch: Batch::List(listed), position: at.position() }))
-    }
-
-    /// What comes after a position, in order of event time and digest.
-    fn after(&self, at: &At) -> Sql {
-        let (digest, moment) = &at.alike;
-        let sign = if at.taken < at.total { " >= " } else { " > " };
-        let next = Sql::new(&self.digest()).push(sign).bind_text(digest.as_str());
-        let Some(time) = self.time else { return next };
-        let order = order(time);
-        if *moment == NO_TIME {
-            return Sql::any(&[Sql::new(&order).push(" IS NOT NULL"), next]);
-        }
-        let compare = |sign: &str| Sql::new(&format!("{order} {sign} ")).append(&bound(time, moment));
-        Sql::all(&[compare(">="), Sql::any(&[compare(">"), next])])
     }
 
     /// How many rows there are of each kind, matching or not; also of kinds that only share a digest.
@@ -477,94 +383,6 @@ impl Taking<'_> {
             }
         }
     }
-}
-
-/// A position: a kind of rows, how many of it were listed, and how many there were then.
-struct At {
-    alike: Alike,
-    taken: u64,
-    total: u64,
-}
-
-impl At {
-    fn read(position: &Position, trouble: Trouble<'_>) -> Result<Self, StoreError> {
-        let wrong = || trouble.of(ErrorKind::Schema, "the table had a key when the position was made");
-        match position.0.0.as_slice() {
-            [Value::Text(digest), moment, Value::Int(taken), Value::Int(total)] => Ok(Self {
-                alike: (digest.clone(), moment.clone()),
-                taken: u64::try_from(*taken).map_err(|_| wrong())?,
-                total: u64::try_from(*total).map_err(|_| wrong())?,
-            }),
-            _ => Err(wrong()),
-        }
-    }
-
-    fn position(self) -> Position {
-        let (digest, moment) = self.alike;
-        Position(Key(vec![Value::Text(digest), moment, number(self.taken), number(self.total)]))
-    }
-}
-
-/// Stands for NULL where a time does.
-const NO_TIME: Value = Value::Int(0);
-
-fn number(count: u64) -> Value {
-    Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
-}
-
-/// What an index of the time sorts by, where that is the order of what is compared.
-fn order(time: &Column) -> String {
-    if is_typed(time) { time.sql.clone() } else { bytes_of(time) }
-}
-
-/// A time as it is written down: what the server shows, or the digits of its bytes.
-fn shown(time: &Column) -> String {
-    if is_typed(time) { bytes_of(time) } else { format!("HEX({})", bytes_of(time)) }
-}
-
-fn bound(time: &Column, moment: &Value) -> Sql {
-    let text = match moment {
-        Value::Text(text) => text.clone(),
-        Value::Int(_) | Value::Bytes(_) => String::new(),
-    };
-    let cast = if is_typed(time) { typed(time, "\u{0}") } else { "UNHEX(\u{0})".to_owned() };
-    match cast.split_once('\u{0}') {
-        Some((before, behind)) => Sql::new(before).bind_text(text).push(behind),
-        None => Sql::never(),
-    }
-}
-
-fn is_typed(time: &Column) -> bool {
-    match time.kind {
-        Kind::Int { .. } | Kind::Date | Kind::DateTime | Kind::Timestamp | Kind::Time => true,
-        Kind::Decimal { .. }
-        | Kind::Float
-        | Kind::Text { .. }
-        | Kind::Bytes
-        | Kind::Json
-        | Kind::Enum
-        | Kind::Set
-        | Kind::Bit
-        | Kind::Uuid
-        | Kind::Other => false,
-    }
-}
-
-/// What a written time sorts by here: as the server sorts it.
-fn sorting<'v>(time: &Column, moment: &'v Value) -> (i128, &'v str) {
-    match (moment, &time.kind) {
-        (Value::Text(text), Kind::Int { .. }) => (text.parse().unwrap_or(0), ""),
-        (Value::Text(text), _) => (0, text),
-        (Value::Int(_) | Value::Bytes(_), _) => (0, ""),
-    }
-}
-
-fn read_time(row: &MySqlRow, index: usize, trouble: Trouble<'_>) -> Result<Value, StoreError> {
-    let shown: Option<Vec<u8>> = trouble.get(row, index)?;
-    Ok(match shown {
-        None => NO_TIME,
-        Some(shown) => Value::Text(String::from_utf8_lossy(&shown).into_owned()),
-    })
 }
 
 /// Places in a list, by kind of row.

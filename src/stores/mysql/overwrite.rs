@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::catalogue::{Column, Kind, Table};
+use super::reach;
 use super::rows::{self, Carried};
 use super::session::Session;
 use super::trouble::Trouble;
@@ -82,15 +83,15 @@ async fn in_foreign_keys(session: &mut Session<'_>, table: &Table) -> Result<Vec
     )
     .bind_text(session.schema)
     .push(" AND TABLE_NAME = ")
-    .bind_text(table.name.as_str())
-    .push(
-        " UNION SELECT REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
-         WHERE REFERENCED_TABLE_SCHEMA = ",
-    )
-    .bind_text(session.schema)
-    .push(" AND REFERENCED_TABLE_NAME = ")
     .bind_text(table.name.as_str());
-    session.rows(&sql).await?.iter().map(|row| trouble.text(row, 0)).collect()
+    let mut columns = Vec::new();
+    for row in &session.rows(&sql).await? {
+        columns.push(trouble.text(row, 0)?);
+    }
+    for child in reach::children(session, table).await? {
+        columns.extend(child.refers_to);
+    }
+    Ok(columns)
 }
 
 /// `column = zero, …`

@@ -10,23 +10,44 @@ use super::instants::Clocked;
 use super::trouble::Trouble;
 use super::values::{bytes_of, equals, one_of, utf8_of};
 use crate::id::TenantId;
-use crate::plan::{Interval, Scope, SubjectRef, TenantScope, Times};
+use crate::plan::{Interval, Scope, Selection, SubjectRef, TenantScope, Times};
 use crate::policy::{Placement, TenantSource};
 use crate::stores::sql::{Sql, subject_text};
 use crate::stores::{ErrorKind, Query, StoreError, event_time};
 
-/// The rows that a query selects: of its tenants, inside every scope of `within`, inside none of `except`.
+/// The rows that a query selects: for one of its selections of its tenants, inside every scope of `within`, inside none
+/// of `except`.
 pub(super) fn predicate(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
     let times = Moments::new(table, query, trouble)?;
-    let mut conditions = vec![tenants(table, query, trouble)?];
+    let one_of: Vec<Sql> = query
+        .selections()
+        .map(|selection| selected(table, query, selection, &times, trouble))
+        .collect::<Result<_, _>>()?;
+    Ok(Sql::any(&one_of))
+}
+
+fn selected(
+    table: &Table,
+    query: &Query,
+    selection: &Selection,
+    times: &Moments,
+    trouble: Trouble<'_>,
+) -> Result<Sql, StoreError> {
+    let mut conditions = Vec::new();
+    let tenants = tenants_of(table, query, &selection.tenants, trouble)?;
     if let Some(naming) = &query.naming {
         conditions.push(names_something(table.column(naming, trouble)?));
     }
-    for scope in &query.selection.within {
-        conditions.push(inside(table, query, &times, scope, trouble)?);
+    for scope in &selection.within {
+        conditions.push(inside(table, query, times, scope, trouble)?);
     }
-    for scope in &query.selection.except {
-        conditions.push(inside(table, query, &times, scope, trouble)?.not_true());
+    for scope in &selection.except {
+        conditions.push(inside(table, query, times, scope, trouble)?.not_true());
+    }
+    // The server tests in this order, so what is cheap and turns many away comes first.
+    match selection.tenants {
+        TenantScope::One(_) => conditions.insert(0, tenants),
+        TenantScope::AllExcept(_) | TenantScope::Nameless => conditions.push(tenants),
     }
     Ok(Sql::all(&conditions))
 }
@@ -140,10 +161,24 @@ fn is_visible(column: &Column) -> Sql {
     Sql::new(&utf8_of(column)).push(" REGEXP ").bind_text(format!("[^{white_space}]"))
 }
 
-fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
+/// Rows of the tenants that a query selects.
+pub(super) fn tenants(table: &Table, query: &Query, trouble: Trouble<'_>) -> Result<Sql, StoreError> {
+    let one_of: Vec<Sql> = query
+        .selections()
+        .map(|selection| tenants_of(table, query, &selection.tenants, trouble))
+        .collect::<Result<_, _>>()?;
+    Ok(Sql::any(&one_of))
+}
+
+fn tenants_of(
+    table: &Table,
+    query: &Query,
+    scope: &TenantScope,
+    trouble: Trouble<'_>,
+) -> Result<Sql, StoreError> {
     let owner = Owner::of(table, &query.placement, trouble)?;
     let truth = |holds: bool| if holds { Sql::always() } else { Sql::never() };
-    Ok(match (&query.selection.tenants, &owner) {
+    Ok(match (scope, &owner) {
         (TenantScope::One(tenant), Owner::Column(column)) => equals(column, tenant.as_str()),
         (TenantScope::One(tenant), Owner::Constant(constant)) => truth(tenant == *constant),
         (TenantScope::AllExcept(excepted), Owner::Column(column)) => {

@@ -16,6 +16,8 @@ pub struct Child {
     pub column: String,
     /// What becomes of its rows: `RESTRICT`, `CASCADE` …
     pub on_delete: String,
+    /// The columns that are referred to.
+    pub refers_to: Vec<String>,
 }
 
 impl Child {
@@ -28,23 +30,39 @@ impl Child {
 /// The tables that refer to a table, as far as the user may see them.
 pub(super) async fn children(session: &mut Session<'_>, table: &Table) -> Result<Vec<Child>, StoreError> {
     let trouble = session.trouble;
+    // This alone asks every table of the server; the rest is asked of tables that refer.
     let sql = Sql::new(
-        "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.COLUMN_NAME, r.DELETE_RULE \
-         FROM information_schema.KEY_COLUMN_USAGE AS k JOIN information_schema.REFERENTIAL_CONSTRAINTS AS r \
-         ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME \
-         AND r.TABLE_NAME = k.TABLE_NAME WHERE k.ORDINAL_POSITION = 1 AND k.REFERENCED_TABLE_SCHEMA = ",
+        "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, DELETE_RULE \
+         FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA = ",
     )
     .bind_text(session.schema)
-    .push(" AND k.REFERENCED_TABLE_NAME = ")
+    .push(" AND REFERENCED_TABLE_NAME = ")
     .bind_text(table.name.as_str())
     .push(" ORDER BY 1, 2, 3");
     let mut children = Vec::new();
     for row in &session.rows(&sql).await? {
-        let (schema, name) = (trouble.text(row, 0)?, trouble.text(row, 1)?);
+        let (schema, name, key) = (trouble.text(row, 0)?, trouble.text(row, 1)?, trouble.text(row, 2)?);
+        let sql = Sql::new(
+            "SELECT COLUMN_NAME, REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = ",
+        )
+        .bind_text(schema.as_str())
+        .push(" AND TABLE_NAME = ")
+        .bind_text(name.as_str())
+        .push(" AND CONSTRAINT_NAME = ")
+        .bind_text(key)
+        .push(" ORDER BY ORDINAL_POSITION");
+        let (mut column, mut refers_to) = (String::new(), Vec::new());
+        for row in &session.rows(&sql).await? {
+            if refers_to.is_empty() {
+                column = trouble.text(row, 0)?;
+            }
+            refers_to.push(trouble.text(row, 1)?);
+        }
         children.push(Child {
             table: if schema == session.schema { name } else { format!("{schema}.{name}") },
-            column: trouble.text(row, 2)?,
+            column,
             on_delete: trouble.text(row, 3)?,
+            refers_to,
         });
     }
     Ok(children)

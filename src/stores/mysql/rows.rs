@@ -149,6 +149,38 @@ pub(super) fn read_standing(rows: &[MySqlRow], trouble: Trouble<'_>) -> Result<V
         .collect()
 }
 
+/// Counts the rows of a window per tenant: name, how many the predicate selects, how many there are.
+pub(super) fn presence_sql(table: &Table, owner: &Owner<'_>, predicate: &Sql, window: &Sql) -> Sql {
+    Sql::new("SELECT ")
+        .append(&owner.name())
+        .push(", COUNT(CASE WHEN ")
+        .append(predicate)
+        .push(&format!(" THEN 1 END), COUNT(*) FROM {} WHERE ", table.source_by_key()))
+        .append(window)
+        .push(" GROUP BY 1")
+}
+
+/// Reads an answer to [`presence_sql`]. Rows that name nobody are never selected by a batch and are left out.
+pub(super) fn read_presence(
+    rows: &[MySqlRow],
+    trouble: Trouble<'_>,
+) -> Result<BTreeMap<TenantId, Presence>, StoreError> {
+    let mut present = BTreeMap::new();
+    for row in rows {
+        let counts = Presence { matching: trouble.count(row, 1)?, rows: trouble.count(row, 2)? };
+        match read_tenant(row, 0, trouble)? {
+            Some(tenant) => {
+                let entry: &mut Presence = present.entry(tenant).or_default();
+                entry.matching += counts.matching;
+                entry.rows += counts.rows;
+            }
+            None if counts.matching == 0 => {}
+            None => return Err(nameless_selected(trouble)),
+        }
+    }
+    Ok(present)
+}
+
 /// Counts rows that meet a condition per tenant, in one look: name, count.
 pub(super) fn count_sql(table: &Table, owner: &Owner<'_>, condition: &Sql) -> Sql {
     Sql::new("SELECT ")

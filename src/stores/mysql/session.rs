@@ -1,6 +1,7 @@
 //! One connection to a `MySQL` or `MariaDB` server: how it is opened and pinned, how statements are sent over it, and how
 //! it is opened again when it is lost. It knows no table, and what errors mean is `trouble`'s business.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 
 use super::identity;
 use super::trouble::{Trouble, is_lost};
+use crate::clock::Stopwatch;
 use crate::id::StoreId;
 use crate::stores::sql::Sql;
 use crate::stores::{ErrorKind, StoreError};
@@ -24,6 +26,10 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(900);
 
 /// How long an erasing statement may take: it holds locks, and a batch is small.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a look at foreign keys and triggers is believed. It asks every table of the server, which is too much for
+/// every batch; who adds a cascade in the middle of a run is noticed within this.
+const CLEAR_FOR: Duration = Duration::from_secs(60);
 
 /// What every connection is set to, whatever the server's own settings are; all of it is checked afterwards. Invalid dates are
 /// allowed, since tables may hold them and they are compared with.
@@ -80,6 +86,8 @@ struct Wire {
     connection: Option<MySqlConnection>,
     /// A transaction was begun and not ended: whoever finds it so closes the connection, and the server rolls back.
     in_transaction: bool,
+    /// Tables in whose schema nothing was found that erases more than is asked, and when that was.
+    clear: BTreeMap<String, Stopwatch>,
 }
 
 impl std::fmt::Debug for Link {
@@ -322,6 +330,16 @@ impl Session<'_> {
             Ok(()) => self.wire.in_transaction = false,
             Err(_) => *self.wire = Wire::default(),
         }
+    }
+
+    /// True where somebody looked a short time ago and found that erasing in a table reaches nothing else.
+    pub(super) fn is_clear(&self, table: &str) -> bool {
+        self.wire.clear.get(table).is_some_and(|since| since.elapsed() < CLEAR_FOR)
+    }
+
+    /// Somebody looked just now.
+    pub(super) fn note_clear(&mut self, table: &str) {
+        self.wire.clear.insert(table.to_owned(), Stopwatch::start());
     }
 
     async fn raw(&mut self, sql: &'static str) -> Result<(), StoreError> {

@@ -17,6 +17,9 @@ use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::Sql;
 use crate::stores::{ErrorKind, Query, Seen, SeenTime, StoreError};
 
+/// Up to so many tenants are looked up one by one in an index; of more, the table is read instead.
+const LEADING_MAX: usize = 1_000;
+
 /// Counts a selection per tenant, with the range of usable event times.
 pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<Survey, StoreError> {
     let trouble = session.trouble;
@@ -44,7 +47,7 @@ pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<S
         .push(", COUNT(*), ")
         .append(&extremes)
         .push(&format!(" FROM {} WHERE ", table.source))
-        .append(&predicate(&table, query, trouble)?)
+        .append(&Sql::all(&[lead(session, &table, query, &owner).await?, predicate(&table, query, trouble)?]))
         .push(group);
     let mut survey = Survey::default();
     for row in &session.rows(&sql).await? {
@@ -66,6 +69,54 @@ pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<S
         survey.tenants.entry(tenant).or_default().add(&tally);
     }
     Ok(survey)
+}
+
+/// True for every row; where an index begins with the tenant and the event time and none with the time alone, it names all
+/// tenants, so that this index leads to what is due of each.
+async fn lead(
+    session: &mut Session<'_>,
+    table: &Table,
+    query: &Query,
+    owner: &Owner<'_>,
+) -> Result<Sql, StoreError> {
+    let (Owner::Column(tenant), false) = (owner, query.selection.tenant().is_some()) else {
+        return Ok(Sql::always());
+    };
+    let (Some(EventTime::Text { column, .. } | EventTime::Epoch { column, .. }), Kind::Text { .. }) =
+        (&query.placement.event_time, &tenant.kind)
+    else {
+        return Ok(Sql::always());
+    };
+    let begins = |columns: &[&String]| {
+        let whole = table.indexes.iter().filter(|index| !index.partial);
+        whole.into_iter().any(|index| {
+            index.columns.len() >= columns.len()
+                && index.columns.iter().zip(columns).all(|(is, wanted)| is.as_ref() == Some(*wanted))
+        })
+    };
+    let limited = query.selection.within.iter().any(|scope| scope.times != Times::Any);
+    if !limited || begins(&[column]) || !begins(&[&tenant.name, column]) {
+        return Ok(Sql::always());
+    }
+    // The server jumps from name to name in the index. Names that its collation takes for equal are one to it, and lead
+    // to the rows of all of them.
+    let sql = format!("SELECT DISTINCT {0} FROM {1} LIMIT {2}", tenant.sql, table.source, LEADING_MAX + 1);
+    let rows = session.rows(&Sql::new(&sql)).await?;
+    let (mut names, mut sql) =
+        (0, Sql::new(&tenant.sql).push(" IS NULL OR ").push(&tenant.sql).push(" IN ("));
+    for row in &rows {
+        let name: Option<Vec<u8>> = session.trouble.get(row, 0)?;
+        match name.map(String::from_utf8) {
+            None => {}
+            // Only what every character set holds can be compared in the column's own.
+            Some(Ok(name)) if name.is_ascii() => {
+                sql = if names > 0 { sql.push(", ") } else { sql }.bind_text(name);
+                names += 1;
+            }
+            Some(_) => return Ok(Sql::always()),
+        }
+    }
+    Ok(if names == 0 || rows.len() > LEADING_MAX { Sql::always() } else { sql.push(")") })
 }
 
 /// Counts all records of a placement, but no further than a number.

@@ -50,10 +50,9 @@ impl TextClock {
     /// `None` for a format that is none.
     pub(super) fn new(column: &Column, format: &str, zone: Tz) -> Option<Self> {
         let x = utf8_of(column);
-        let sorts_as_bytes = match &column.kind {
-            Kind::Text { collation, .. } => collation.ends_with("_bin"),
-            _ => column.kind == Kind::Bytes,
-        };
+        let is_binary =
+            |kind: &Kind| matches!(kind, Kind::Text { collation, .. } if collation.ends_with("_bin"));
+        let sorts_as_bytes = column.kind == Kind::Bytes || is_binary(&column.kind);
         let own = Self {
             lead: column.sql.clone(),
             bytes: bytes_of(column),

@@ -37,7 +37,7 @@ impl Trouble<'_> {
     /// What an error of the driver means.
     pub(super) fn from(&self, error: &sqlx::Error) -> StoreError {
         if let Some(database) = of_server(error) {
-            return self.from_server(database);
+            return self.server_said(database);
         }
         if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
             return self.of(
@@ -45,19 +45,22 @@ impl Trouble<'_> {
                 "a stored value is not of the type that it is read as, or not UTF-8",
             );
         }
-        match error {
-            sqlx::Error::Io(io) => self.lost(&format!("the connection was lost: {io}")),
-            sqlx::Error::Tls(tls) => self.of(
-                ErrorKind::Unreachable,
-                &format!("the server did not prove who it is: {tls}; ssl-mode in the url says what is asked"),
-            ),
-            _ if is_lost(error) => self.lost("the connection was lost"),
-            _ => self.of(ErrorKind::Unreachable, "the driver could not carry it out"),
+        if let sqlx::Error::Io(io) = error {
+            return self.lost(&format!("the connection was lost: {io}"));
         }
+        if let sqlx::Error::Tls(tls) = error {
+            let message =
+                format!("the server did not prove who it is: {tls}; ssl-mode in the url says what is asked");
+            return self.of(ErrorKind::Unreachable, &message);
+        }
+        if is_lost(error) {
+            return self.lost("the connection was lost");
+        }
+        self.of(ErrorKind::Unreachable, "the driver could not carry it out")
     }
 
     /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>; `MySQL` has the same numbers but for those marked.
-    fn from_server(&self, error: &MySqlDatabaseError) -> StoreError {
+    fn server_said(&self, error: &MySqlDatabaseError) -> StoreError {
         let message = || error.message().to_owned();
         match error.number() {
             1205 => self.later("somebody else holds a lock"),
