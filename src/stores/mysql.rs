@@ -24,6 +24,7 @@ mod values;
 mod wanted;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -34,7 +35,7 @@ use self::session::Link;
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Position, Query, Reader,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamingColumns, Pace, Position, Query, Reader,
     Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
@@ -168,6 +169,17 @@ look_through_reader!(MysqlStore);
 impl Store for MysqlStore {
     async fn mark(&self, ledger_id: &str, store: &StoreId) -> Result<(), StoreError> {
         identity::mark(&mut self.writer.session("leave the marker").await?, ledger_id, store).await
+    }
+
+    /// Commits are cheap here and waiting is dear: beyond some thousand rows only locks and replication packets grow.
+    fn pace(&self) -> Pace {
+        Pace {
+            target: Duration::from_millis(50),
+            window_keys_min: 100,
+            window_keys_start: 4_000,
+            window_keys_max: 64_000,
+            records_max: find::RECORDS_MAX,
+        }
     }
 
     async fn erase(&self, query: &Query, batch: &Batch, method: Method) -> Result<Erased, StoreError> {

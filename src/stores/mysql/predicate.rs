@@ -155,10 +155,14 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// True where something else than white space is in a text.
+/// True where something else than white space is in a text. Nearly every name begins with a plain character, which is
+/// seen for a tenth of what the search costs.
 fn is_visible(column: &Column) -> Sql {
     let white_space: String = ('\u{1}'..='\u{3000}').filter(|character| character.is_whitespace()).collect();
-    Sql::new(&utf8_of(column)).push(" REGEXP ").bind_text(format!("[^{white_space}]"))
+    let text = utf8_of(column);
+    Sql::new(&format!("CASE WHEN ASCII({text}) BETWEEN 33 AND 126 THEN TRUE ELSE {text} REGEXP "))
+        .bind_text(format!("[^{white_space}]"))
+        .push(" END")
 }
 
 /// Rows of the tenants that a query selects.
