@@ -16,6 +16,7 @@ mod through;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -144,6 +145,37 @@ pub struct Budget {
     pub records_max: u64,
     /// Width of a window, in keys, where the store works with windows.
     pub window_keys: u64,
+}
+
+/// How a store wants its batches: what is measured best differs between stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// A batch should hold its locks this long.
+    pub target: Duration,
+    /// Narrowest window, in keys.
+    pub window_keys_min: u64,
+    /// The first window of a step, in keys.
+    pub window_keys_start: u64,
+    /// Widest window, in keys.
+    pub window_keys_max: u64,
+    /// Most records in one batch, however wide it is.
+    pub records_max: u64,
+}
+
+impl Default for Pace {
+    /// As measured on SQLite. The target is short enough that an application's own statement, waiting behind a batch,
+    /// stays well under the 400 ms that we promise, and long enough that commits do not dominate. Each batch touches pages
+    /// all over an index on random values, and each touched page is written twice: narrower windows only make a slow
+    /// disk slower, and wider ones only locks longer.
+    fn default() -> Self {
+        Self {
+            target: Duration::from_millis(250),
+            window_keys_min: 4_000,
+            window_keys_start: 16_000,
+            window_keys_max: 64_000,
+            records_max: 16_000,
+        }
+    }
 }
 
 /// Which columns of the rows found name records elsewhere; a non-empty one asks for list batches.
@@ -369,6 +401,11 @@ pub trait Reader: Send + Sync {
 pub trait Store: Reader {
     /// Leaves the marker by which this store proves later that it is the one meant. Fails where there is one already.
     async fn mark(&self, ledger_id: &str, store: &StoreId) -> Result<(), StoreError>;
+
+    /// How large it wants its batches. Asks nobody.
+    fn pace(&self) -> Pace {
+        Pace::default()
+    }
 
     /// Erases a batch.
     async fn erase(&self, query: &Query, batch: &Batch, method: Method) -> Result<Erased, StoreError>;

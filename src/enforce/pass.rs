@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::pace::{WINDOW_KEYS_START, next_window, records_max};
+use super::pace::{next_window, records_max, window_of};
 use super::step::Draft;
 use super::unit::{Line, Next, insist};
 use super::verify::verified;
@@ -19,7 +19,7 @@ use crate::ledger::Permits;
 use crate::plan::decide::named_by;
 use crate::plan::{CountsByTenant, Step, TenantScope};
 use crate::policy::{Policies, Records};
-use crate::stores::{Batch, Budget, Erased, Query, StillThere, StoreError};
+use crate::stores::{Batch, Budget, Erased, Pace, Query, StillThere, StoreError};
 
 /// Most steps in one pass: each adds its conditions and its bound values to every statement.
 const STEPS_MAX: usize = 64;
@@ -126,9 +126,10 @@ impl Run<'_> {
                 shares.push(Share { left: line.step.records, line });
             }
         }
-        let most = shares.first().map_or(1, |share| records_max(share.line.method(), false));
+        let pace = shares.first().map_or_else(Pace::default, |share| share.line.store.pace());
+        let most = shares.first().map_or(1, |share| records_max(pace, share.line.method(), false));
         let all: u64 = shares.iter().map(|share| share.left).sum();
-        let (mut position, mut keys, mut narrowed) = (None, WINDOW_KEYS_START, None);
+        let (mut position, mut keys, mut narrowed) = (None, pace.window_keys_start, None);
         loop {
             shares.retain(|share| share.left > 0);
             let (Some(query), Some(store)) =
@@ -159,8 +160,8 @@ impl Run<'_> {
                 None => continue,
                 Some(Next::Halt) => return Ok(()),
             }
+            keys = next_window(pace, keys, window_of(&found.batch), self.erasing);
             (position, narrowed) = (Some(found.position), None);
-            keys = next_window(keys, self.erasing);
             let left: u64 = shares.iter().map(|share| share.left).sum();
             if let Some(step) = steps.first() {
                 (self.watcher)(Progress {

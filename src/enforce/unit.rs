@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pace::{WINDOW_KEYS_START, next_window, records_max};
+use super::pace::{next_window, records_max, window_of};
 use super::shared::together;
 use super::step::Draft;
 use super::verify::{Verified, verified};
@@ -84,8 +84,9 @@ impl Run<'_> {
         let Some((policy, _)) = policies.placement(&rows.placement) else { return Ok(()) };
         let naming: Vec<String> =
             named_by(policy, &rows.placement).into_iter().map(|(_, column)| column.to_owned()).collect();
-        let most = records_max(line.method(), !naming.is_empty());
-        let mut keys = WINDOW_KEYS_START;
+        let pace = line.store.pace();
+        let most = records_max(pace, line.method(), !naming.is_empty());
+        let mut keys = pace.window_keys_start;
         let mut left = rows.records;
         let mut shared = Vec::new();
         let mut next =
@@ -99,6 +100,7 @@ impl Run<'_> {
                     return Ok(());
                 }
             };
+            let window = window_of(&found.batch);
             left = left.saturating_sub(found.batch.records());
             let budget = Budget { records_max: left.min(most), window_keys: keys };
             // The next batch is looked for while this one is erased: they hold different records.
@@ -111,7 +113,7 @@ impl Run<'_> {
                 return Ok(());
             }
             next = ahead;
-            keys = next_window(keys, self.erasing);
+            keys = next_window(pace, keys, window, self.erasing);
             (self.watcher)(Progress {
                 placement: rows.placement.clone(),
                 done: rows.records.saturating_sub(left),

@@ -23,6 +23,8 @@ mod trouble;
 mod values;
 mod wanted;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
@@ -33,8 +35,8 @@ use self::session::Link;
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Child, Erased, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query, Reader,
-    Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Child, Erased, Finding, Found, Identity, NamedBy, NamingColumns, Pace, Position, Query,
+    Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -169,6 +171,17 @@ look_through_reader!(MysqlStore);
 impl Store for MysqlStore {
     async fn mark(&self, ledger_id: &str, store: &StoreId) -> Result<(), StoreError> {
         identity::mark(&mut self.writer.session("leave the marker").await?, ledger_id, store).await
+    }
+
+    /// Commits are cheap here and waiting is dear: beyond some thousand rows only locks and replication packets grow.
+    fn pace(&self) -> Pace {
+        Pace {
+            target: Duration::from_millis(50),
+            window_keys_min: 100,
+            window_keys_start: 4_000,
+            window_keys_max: 64_000,
+            records_max: find::RECORDS_MAX,
+        }
     }
 
     async fn erase(&self, query: &Query, batch: &Batch, method: Method) -> Result<Erased, StoreError> {

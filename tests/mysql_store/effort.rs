@@ -85,3 +85,32 @@ async fn a_table_that_is_due_is_walked_once() {
     // Found, erased and read back: three looks at each of four rows, and a few more.
     assert!(cost <= ROWS / 4 * 14, "{cost} rows read");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_share_a_pass_are_found_erased_and_read_back_together() {
+    let database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE call_record (id BIGINT PRIMARY KEY, tenant_id VARCHAR(40), started_at DATETIME, caller VARCHAR(40),
+               KEY (tenant_id, started_at));
+             INSERT INTO call_record SELECT seq, ELT(1 + seq % 4, 't-1', 't-10', 'T-1', 't-1x'), '2025-01-01' + INTERVAL seq SECOND, ''
+               FROM seq_1_to_4000",
+        )
+        .await;
+    let store = store(&database).await;
+    // Of the one what is old, of the others everything; of the fourth nothing.
+    let mut joint = query(calls(), of("t-1"), before("2024-12-31T16:16:40Z"));
+    joint.also = ["t-10", "T-1"].map(|name| query(calls(), of(name), Times::Any).selection).to_vec();
+    for method in [Method::Delete, Method::OverwriteThenDelete] {
+        let budget = Budget { records_max: 700, window_keys: 1_000 };
+        let erased = erase_all(&store, &joint, budget, method).await;
+        let expected = map([("t-1", 249), ("t-10", 1_000), ("T-1", 1_000)]);
+        assert_eq!(erased, if method == Method::Delete { expected } else { map([]) });
+    }
+    let left = texts(
+        &database,
+        "SELECT CONCAT(BINARY tenant_id, ' ', COUNT(*)) FROM call_record GROUP BY BINARY tenant_id",
+    )
+    .await;
+    assert_eq!(left, ["t-1 751", "t-1x 1000"]);
+}

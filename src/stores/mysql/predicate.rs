@@ -33,7 +33,8 @@ fn selected(
     times: &Moments,
     trouble: Trouble<'_>,
 ) -> Result<Sql, StoreError> {
-    let mut conditions = vec![covered(table, query, &selection.tenants, trouble)?];
+    let mut conditions = Vec::new();
+    let tenants = covered(table, query, &selection.tenants, trouble)?;
     if let Some(naming) = &query.naming {
         conditions.push(names_something(table.column(naming, trouble)?));
     }
@@ -42,6 +43,11 @@ fn selected(
     }
     for scope in &selection.except {
         conditions.push(inside(table, query, times, scope, trouble)?.not_true());
+    }
+    // The server tests in this order, so what is cheap and turns many away comes first.
+    match selection.tenants {
+        TenantScope::One(_) => conditions.insert(0, tenants),
+        TenantScope::AllExcept(_) | TenantScope::Nameless => conditions.push(tenants),
     }
     Ok(Sql::all(&conditions))
 }
@@ -150,16 +156,16 @@ impl<'a> Owner<'a> {
 }
 
 /// True where something else than white space is in a text, and not the character that stands for bytes which could
-/// not be read: what names somebody, as [`TenantId::is_name`] has it.
+/// not be read: what names somebody, as [`TenantId::is_name`] has it. Nearly every name begins with a plain character,
+/// which is seen for a tenth of what the search costs.
 fn is_visible(column: &Column) -> Sql {
     let white_space: String = ('\u{1}'..='\u{3000}').filter(|character| character.is_whitespace()).collect();
-    let utf8 = utf8_of(column);
-    Sql::new(&utf8)
-        .push(" REGEXP ")
+    let text = utf8_of(column);
+    Sql::new(&format!("CASE WHEN ASCII({text}) BETWEEN 33 AND 126 THEN TRUE ELSE {text} REGEXP "))
         .bind_text(format!("[^{white_space}]"))
-        .push(" AND LOCATE(")
+        .push(" END AND LOCATE(")
         .bind_text(char::REPLACEMENT_CHARACTER)
-        .push(&format!(", {utf8}) = 0"))
+        .push(&format!(", {text}) = 0"))
 }
 
 /// Rows of the tenants that a query selects.
