@@ -290,6 +290,7 @@ impl Center {
     fn nothing(&mut self, shape: &Shape, rows: u64) -> Outcome<()> {
         println!("\n| rows, nothing due | `plan` ms, median of 9 | rows read |\n|---|---|---|");
         let place = configured(&self.store(), &shape.policy())?;
+        self.run("DROP TABLE IF EXISTS retentiond_marker".to_owned())?;
         for rows in [0, rows / 10, rows] {
             if rows == 0 {
                 self.run("TRUNCATE TABLE call_record".to_owned())?;

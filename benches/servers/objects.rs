@@ -17,7 +17,7 @@ use crate::tests::servers::{folder, free_port};
 
 const POLICY: &str = "category = \"recordings\"\ntitle = \"Recordings\"\ntime_zone = \"Asia/Singapore\"\nmethod = \"delete\"\n\
     [[rules]]\ntrigger = \"termination\"\ngrace = \"15 days\"\ndeadline = \"30 days\"\nclause = \"bench\"\n\
-    [[placements]]\nname = \"recordings\"\nstore = \"center\"\nprefix = \"rec/{tenant}/\"\n";
+    [[placements]]\nname = \"recordings\"\nstore = \"center\"\nprefix = \"rec/{tenant}/\"\nsubjects = \"none\"\n";
 
 const TECHNIQUES: [&str; 3] = ["`s5cmd rm`", "`rclone delete`", "`enforce`"];
 
@@ -175,7 +175,7 @@ impl Center {
             1 => {
                 let mut command = Command::new("rclone");
                 command.arg("delete").arg(format!(
-                    ":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='{endpoint}':{bucket}/rec/t-1"
+                    ":s3,provider=Other,access_key_id=key,secret_access_key=secret,force_path_style=true,endpoint='{endpoint}':{bucket}/rec/t-1"
                 ));
                 command
             }
@@ -189,6 +189,8 @@ impl Center {
             ("AWS_SECRET_ACCESS_KEY", "secret"),
             ("AWS_REGION", "us-east-1"),
         ]);
+        // rclone does not start where this is set.
+        command.env_remove("AWS_CA_BUNDLE");
         let before = cpu_of(server.0.id())?;
         let mut measured = run(command, folder.path())?;
         measured.server_cpu = cpu_of(server.0.id())? - before;

@@ -12,7 +12,7 @@ use crate::tests::servers::redis::{connect, own_server};
 
 const POLICY: &str = "category = \"sessions\"\ntitle = \"Sessions\"\ntime_zone = \"Asia/Singapore\"\nmethod = \"delete\"\n\
     [[rules]]\ntrigger = \"termination\"\ngrace = \"15 days\"\ndeadline = \"30 days\"\nclause = \"bench\"\n\
-    [[placements]]\nname = \"sessions\"\nstore = \"center\"\nkeys = \"session:{tenant}:{session_id}\"\n";
+    [[placements]]\nname = \"sessions\"\nstore = \"center\"\nkeys = \"session:{tenant}:{session_id}\"\nsubjects = \"none\"\n";
 
 const TECHNIQUES: [&str; 2] = ["`redis-cli --scan \\| xargs redis-cli unlink`", "`enforce`"];
 
