@@ -2,6 +2,7 @@
 //! It owns the contract; it decides nothing: which records, why and how is said by a [`Query`] and a [`Method`].
 
 pub mod elasticsearch;
+mod error;
 pub mod event_time;
 pub mod files;
 pub mod grants;
@@ -23,6 +24,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+pub use self::error::{ErrorKind, Retry, StoreError};
 use self::grants::Need;
 use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey};
@@ -413,50 +415,6 @@ pub trait Store: Reader {
     /// Rebuilds what the store still keeps of erased bytes, and checks that it had effect. Once per run, after all
     /// batches with [`Method::Zero`]. Live records are untouched.
     async fn scrub(&self, placement: &Placement) -> Result<Scrubbed, StoreError>;
-}
-
-/// What kind of trouble a store is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// It cannot be reached, opened or read.
-    Unreachable,
-    /// A table, column, key or field that the policy names is not there or is of the wrong type (exit 2).
-    Schema,
-    /// It is not the store that it should be (exit 3).
-    Identity,
-    /// It refused: permission, constraint, read-only.
-    Refused,
-    /// The question matches several records.
-    Ambiguous,
-    /// A query that names a subject without its value, a tenant where none can be told: a bug, and nothing is done.
-    Unresolved,
-}
-
-/// Whether trying again can help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// No.
-    Never,
-    /// Yes, after a pause.
-    Later,
-    /// It was tried again as often as is sensible.
-    Exhausted,
-}
-
-/// What went wrong in a store. The text holds no value of a subject.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {operation} in store `{store}`: {message}")]
-pub struct StoreError {
-    /// What kind of trouble.
-    pub kind: ErrorKind,
-    /// Whether trying again can help.
-    pub retry: Retry,
-    /// What was being done, as a verb: `count records`.
-    pub operation: &'static str,
-    /// Where.
-    pub store: StoreId,
-    /// A lower-case fragment.
-    pub message: String,
 }
 
 /// A kind of store: how the configuration names it, what it can do, how it is opened.

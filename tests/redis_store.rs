@@ -121,6 +121,15 @@ async fn found(reader: &dyn Reader, query: &Query, records_max: u64) -> Vec<List
     all
 }
 
+/// The bytes of the key that names a record.
+fn bytes_of(listed: &Listed) -> Vec<u8> {
+    match listed.key.0.as_slice() {
+        [Value::Text(text)] => text.clone().into_bytes(),
+        [Value::Bytes(bytes)] => bytes.clone(),
+        other => panic!("no key of Redis: {other:?}"),
+    }
+}
+
 /// The names of all keys, the marker left out.
 fn names(url: &str) -> Vec<Vec<u8>> {
     everything(&mut connect(url)).into_iter().map(|(key, _)| key).collect()

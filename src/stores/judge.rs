@@ -28,6 +28,9 @@ pub(crate) struct Judged<'r> {
     pub text_in: &'r dyn Fn(&str) -> Option<String>,
 }
 
+/// Whether a column, field or segment names this subject, whose value is given as it would be written there.
+pub(crate) type Names<'n> = &'n dyn Fn(&SubjectRef, &str, &str) -> bool;
+
 impl<'q> Judge<'q> {
     /// Fails where a subject's value is missing: that never means "nobody".
     pub(crate) fn new(query: &'q Query) -> Result<Self, &'static str> {
@@ -49,12 +52,12 @@ impl<'q> Judge<'q> {
 
     /// True where the record belongs to a selection of the query.
     pub(crate) fn matches(&self, record: &Judged<'_>) -> bool {
-        self.matches_naming(record, &|column, wanted| (record.text_in)(column).as_deref() == Some(wanted))
+        self.matches_naming(record, &|_, column, wanted| (record.text_in)(column).as_deref() == Some(wanted))
     }
 
     /// As [`Judge::matches`], for records that may hold several texts in one field: `names` says whether one of them is
     /// the one given.
-    pub(crate) fn matches_naming(&self, record: &Judged<'_>, names: &dyn Fn(&str, &str) -> bool) -> bool {
+    pub(crate) fn matches_naming(&self, record: &Judged<'_>, names: Names<'_>) -> bool {
         let names_something = self
             .query
             .naming
@@ -68,18 +71,13 @@ impl<'q> Judge<'q> {
         self.query.selections().any(|selection| covers(&selection.tenants, tenant))
     }
 
-    fn selects(
-        &self,
-        selection: &Selection,
-        record: &Judged<'_>,
-        names: &dyn Fn(&str, &str) -> bool,
-    ) -> bool {
+    fn selects(&self, selection: &Selection, record: &Judged<'_>, names: Names<'_>) -> bool {
         covers(&selection.tenants, record.tenant)
             && selection.within.iter().all(|scope| self.is_inside(scope, record, names))
             && !selection.except.iter().any(|scope| self.is_inside(scope, record, names))
     }
 
-    fn is_inside(&self, scope: &Scope, record: &Judged<'_>, names: &dyn Fn(&str, &str) -> bool) -> bool {
+    fn is_inside(&self, scope: &Scope, record: &Judged<'_>, names: Names<'_>) -> bool {
         let names_one = match &scope.subjects {
             None => true,
             Some(subjects) => subjects.iter().any(|subject| self.names(subject, names)),
@@ -116,7 +114,7 @@ impl<'q> Judge<'q> {
         }
     }
 
-    fn names(&self, subject: &SubjectRef, names: &dyn Fn(&str, &str) -> bool) -> bool {
+    fn names(&self, subject: &SubjectRef, names: Names<'_>) -> bool {
         let (Some(source), Some(value)) =
             (self.query.placement.subjects.get(&subject.kind), self.query.subjects.get(&subject.fingerprint))
         else {
@@ -124,7 +122,7 @@ impl<'q> Judge<'q> {
         };
         let wanted = source.format.write(value.expose());
         // An empty value would be found in every record that names nobody.
-        !wanted.is_empty() && source.columns.iter().any(|column| names(column, &wanted))
+        !wanted.is_empty() && source.columns.iter().any(|column| names(subject, column, &wanted))
     }
 }
 

@@ -1,7 +1,12 @@
 //! Values of every type, and keys that change between the look and the erasing.
 
-use retentiond::policy::Method;
-use retentiond::stores::{Batch, Reader as _, SeenTime, Store as _, Survival};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use retentiond::id::{Fingerprint, HoldId, RequestId, SubjectKey};
+use retentiond::plan::{Scope, Selection, SubjectOrigin, SubjectRef, Times};
+use retentiond::policy::{Method, SubjectFormat, SubjectSource};
+use retentiond::stores::{Batch, Query, Reader as _, SeenTime, Store as _, Survival};
 
 use super::proxy::{Proxy, Rule};
 use super::{all_of, found, marked, names, old_of, put_old, tenant};
@@ -108,7 +113,7 @@ async fn a_key_without_the_field_or_of_another_type_is_parked() {
     assert_eq!(survey.total().records, 1);
     assert_eq!(survey.total().oldest.unwrap().timestamp(), 1_700_000_000);
     let mut parked = query.clone();
-    parked.selection.within[0].times = retentiond::plan::Times::Unusable;
+    parked.selection.within[0].times = Times::Unusable;
     assert_eq!(store.survey(&parked).await.unwrap().total().records, 12);
     let seen = store.look(&query, &["agent:t-1:string".to_owned()]).await.unwrap().unwrap();
     assert_eq!((seen.event_time, seen.tenant), (SeenTime::Unusable, Some(tenant("t-1"))));
@@ -162,4 +167,49 @@ async fn a_key_that_changes_between_the_judgement_and_the_transaction_survives()
         let name = send(&mut connection, &["HGET", "agent:t-1:2", "name"]);
         assert_eq!(name, redis::Value::BulkString(b"Ann".to_vec()), "{method:?}: it is whole");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_type_is_held_with_whoever_is_held_for_nobody_can_tell_whom_it_names() {
+    let url = database();
+    let mut connection = connect(&url);
+    send(&mut connection, &["SET", "agent:t-1:a", "A7 as an old release wrote it"]);
+    send(&mut connection, &["HSET", "agent:t-1:b", "staff", "A7"]);
+    send(&mut connection, &["HSET", "agent:t-1:c", "staff", "A9"]);
+    let store = marked(&url).await;
+    let fingerprint = Fingerprint::new("a".repeat(32));
+    let mut query = all_of(TEMPLATE, "t-1");
+    let staff = SubjectSource { columns: vec!["staff".into()], format: SubjectFormat::AsIs };
+    Arc::make_mut(&mut query.placement).subjects = BTreeMap::from([("agent".into(), staff)]);
+    query.subjects.insert(fingerprint.clone(), SubjectKey::new("agent", "A7", fingerprint.clone()));
+    for (origin, left) in [
+        (SubjectOrigin::Hold(HoldId::new("hold-1")), vec!["agent:t-1:c"]),
+        (SubjectOrigin::Request(RequestId::new("req-1")), vec!["agent:t-1:a", "agent:t-1:c"]),
+    ] {
+        let subject =
+            SubjectRef { kind: "agent".into(), fingerprint: fingerprint.clone(), origin: origin.clone() };
+        let scope = Scope { subjects: Some(vec![subject]), times: Times::Any };
+        query.selection.except = vec![scope.clone()];
+        let mut keys: Vec<String> = found(&store, &query, 10)
+            .await
+            .into_iter()
+            .map(|one| String::from_utf8(super::bytes_of(&one)).unwrap())
+            .collect();
+        keys.sort();
+        assert_eq!(keys, left, "{origin:?}: all but what is named");
+        let named = Selection { within: vec![scope], except: vec![], ..query.selection.clone() };
+        let survey = store.survey(&Query { selection: named, ..query.clone() }).await.unwrap();
+        assert_eq!(survey.total().records, 3 - left.len() as u64, "{origin:?}: what is named");
+    }
+    // Listed before the hold came, and left when it is looked at again.
+    let hold = SubjectRef {
+        kind: "agent".into(),
+        fingerprint: fingerprint.clone(),
+        origin: SubjectOrigin::Hold(HoldId::new("hold-1")),
+    };
+    query.selection.except = vec![Scope { subjects: Some(vec![hold]), times: Times::Any }];
+    let batch = Batch::List(vec![super::listed("t-1", "agent:t-1:a")]);
+    let erased = store.erase(&query, &batch, Method::Delete).await.unwrap();
+    assert_eq!(erased.counts[&tenant("t-1")].changed, 1);
+    assert_eq!(names(&url).len(), 3);
 }

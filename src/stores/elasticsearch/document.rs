@@ -133,7 +133,8 @@ impl<'q> Selector<'q> {
             time_text: said.time_text.as_deref(),
             text_in: &|_| None,
         };
-        self.judge.matches_naming(&record, &|field, wanted| names_in(fields, source, field).contains(wanted))
+        self.judge
+            .matches_naming(&record, &|_, field, wanted| names_in(fields, source, field).contains(wanted))
     }
 }
 

@@ -310,7 +310,7 @@ impl<'w> Work<'w> {
                 Fields::default()
             } else {
                 match replies.next() {
-                    Some(Reply::ServerError(answer)) if answer.code() == "WRONGTYPE" => Fields::default(),
+                    Some(Reply::ServerError(answer)) if answer.code() == "WRONGTYPE" => Fields::of_no_hash(),
                     reply => Fields::of(answered(session, reply.unwrap_or_default())?),
                 }
             };

@@ -171,12 +171,11 @@ pub(super) async fn fields_of(
     let replies = session.ask(primary, commands).await?;
     let mut fields = Vec::with_capacity(replies.len());
     for reply in replies {
-        if let Reply::ServerError(answer) = &reply
-            && answer.code() != "WRONGTYPE"
-        {
-            return Err(session.refused(answer));
-        }
-        fields.push(Fields::of(reply));
+        fields.push(match &reply {
+            Reply::ServerError(answer) if answer.code() == "WRONGTYPE" => Fields::of_no_hash(),
+            Reply::ServerError(answer) => return Err(session.refused(answer)),
+            _ => Fields::of(reply),
+        });
     }
     Ok(fields)
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::layout::{Fitting, Layout};
 use super::wire::{bytes, parts};
 use crate::id::TenantId;
-use crate::plan::{Scope, TenantScope, Times};
+use crate::plan::{Scope, SubjectOrigin, SubjectRef, TenantScope, Times};
 use crate::policy::EventTime;
 use crate::stores::judge::{Judge, Judged};
 use crate::stores::{Key, Query, SeenTime, Value, event_time};
@@ -34,17 +34,26 @@ pub(super) struct Selector<'q> {
 
 /// The values of [`Selector::fields`] in one key; all missing where the key is no hash.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fields(Vec<Option<Vec<u8>>>);
+pub(super) struct Fields {
+    values: Vec<Option<Vec<u8>>>,
+    /// The key is no hash, so nobody can tell whom it names.
+    is_no_hash: bool,
+}
 
 impl Fields {
     /// From the answer to `HMGET`.
     pub(super) fn of(reply: Reply) -> Self {
-        Self(parts(reply).into_iter().map(bytes).collect())
+        Self { values: parts(reply).into_iter().map(bytes).collect(), is_no_hash: false }
+    }
+
+    /// Of a key that is no hash.
+    pub(super) fn of_no_hash() -> Self {
+        Self { values: Vec::new(), is_no_hash: true }
     }
 
     /// True where the key has none of them: perhaps it is gone.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
+        self.values.iter().all(Option::is_none)
     }
 }
 
@@ -121,12 +130,21 @@ impl<'q> Selector<'q> {
             Some(EventTime::Text { column, .. }) => self.field(fields, column),
             Some(EventTime::Epoch { .. } | EventTime::Key(_) | EventTime::Modified) | None => None,
         };
-        self.judge.matches(&Judged {
+        let record = Judged {
             tenant: fitting.tenant.as_ref(),
             time: self.time(fields),
             time_text,
             text_in: &|name| self.text_in(fitting, fields, name),
-        })
+        };
+        // A key that is no hash may name anybody: it is held with whoever is held, and is nobody's by request.
+        let names = |subject: &SubjectRef, name: &str, wanted: &str| {
+            if fields.is_no_hash && !self.layout.names().any(|own| own == name) {
+                matches!(subject.origin, SubjectOrigin::Hold(_))
+            } else {
+                self.text_in(fitting, fields, name).as_deref() == Some(wanted)
+            }
+        };
+        self.judge.matches_naming(&record, &names)
     }
 
     /// The values that name subjects, by kind.
@@ -150,7 +168,7 @@ impl<'q> Selector<'q> {
 
     fn field<'f>(&self, fields: &'f Fields, name: &str) -> Option<&'f str> {
         let place = self.fields.iter().position(|own| *own == name)?;
-        std::str::from_utf8(fields.0.get(place)?.as_ref()?).ok()
+        std::str::from_utf8(fields.values.get(place)?.as_ref()?).ok()
     }
 }
 
