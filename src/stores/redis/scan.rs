@@ -171,10 +171,10 @@ pub(super) async fn fields_of(
     let replies = session.ask(primary, commands).await?;
     let mut fields = Vec::with_capacity(replies.len());
     for reply in replies {
-        fields.push(match &reply {
+        fields.push(match reply {
             Reply::ServerError(answer) if answer.code() == "WRONGTYPE" => Fields::of_no_hash(),
-            Reply::ServerError(answer) => return Err(session.refused(answer)),
-            _ => Fields::of(reply),
+            Reply::ServerError(answer) => return Err(session.refused(&answer)),
+            values => Fields::of(values),
         });
     }
     Ok(fields)
