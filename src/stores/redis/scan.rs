@@ -171,11 +171,14 @@ pub(super) async fn fields_of(
     let replies = session.ask(primary, commands).await?;
     let mut fields = Vec::with_capacity(replies.len());
     for reply in replies {
-        fields.push(match reply {
-            Reply::ServerError(answer) if answer.code() == "WRONGTYPE" => Fields::of_no_hash(),
-            Reply::ServerError(answer) => return Err(session.refused(&answer)),
-            values => Fields::of(values),
-        });
+        if let Reply::ServerError(answer) = &reply {
+            if answer.code() != "WRONGTYPE" {
+                return Err(session.refused(answer));
+            }
+            fields.push(Fields::of_no_hash());
+        } else {
+            fields.push(Fields::of(reply));
+        }
     }
     Ok(fields)
 }
