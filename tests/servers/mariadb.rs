@@ -20,11 +20,16 @@ pub(crate) fn server() -> &'static Server {
 pub(crate) fn launch(options: &[&str]) -> Server {
     let folder = folder("mariadb");
     let data = folder.join("data");
+    // A server that starts clears its folder of temporary tables, also of those that another one has open there.
+    let temporary = folder.join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
     let install = program(&["/usr/bin/mariadb-install-db", "/usr/local/bin/mariadb-install-db"]);
     let done = Command::new(install)
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .args(user())
         .arg(format!("--datadir={}", data.display()))
+        .arg(format!("--tmpdir={}", temporary.display()))
+        .env("TMPDIR", &temporary)
         .output()
         .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -34,6 +39,7 @@ pub(crate) fn launch(options: &[&str]) -> Server {
     command.extend(user());
     command.extend([
         format!("--datadir={}", data.display()),
+        format!("--tmpdir={}", temporary.display()),
         format!("--port={port}"),
         format!("--socket={}", folder.join("s.sock").display()),
         format!("--pid-file={}", folder.join("server.pid").display()),
