@@ -345,12 +345,14 @@ pub trait Reader: Send + Sync {
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError>;
 
     /// How many rows of the placement (of any tenant, due or not) name each of these locators in `column`, by tenant.
-    /// Locators that nobody names are left out. Stores whose records name nothing answer with an error.
+    /// Rows under the keys `beside` are not counted, whatever they name. Locators that nobody names are left out. Stores
+    /// whose records name nothing answer with an error.
     async fn naming_rows(
         &self,
         placement: &Placement,
         column: &str,
         locators: &[String],
+        beside: &[Key],
     ) -> Result<NamedBy, StoreError>;
 
     /// The parts that the pattern of this placement means now, sorted; none where it is no pattern. A selection that names

@@ -882,7 +882,7 @@ async fn rows_carry_what_they_name_and_are_counted_by_it() {
     let names: Vec<&String> = listed.iter().map(|record| &record.names["recording_key"]).collect();
     assert_eq!(names, ["rec/t-1/1", "rec/t-1/5", "rec/t-1/1"]);
     let asked = ["rec/t-1/1", "rec/t-1/5", "rec/t-1/", "REC/T-1/1"].map(str::to_owned);
-    let named = store.naming_rows(&query.placement, "recording_key", &asked).await.unwrap();
+    let named = store.naming_rows(&query.placement, "recording_key", &asked, &[]).await.unwrap();
     let of = |name: &str, rows: u64| BTreeMap::from([(TenantId::observed(name), rows)]);
     assert_eq!(
         named,
@@ -895,10 +895,31 @@ async fn rows_carry_what_they_name_and_are_counted_by_it() {
         let change = format!("recording_key = 'rec/t-1/5', tenant_id = {tenant_id} WHERE id = {id}");
         world.run(&format!("UPDATE call_record SET {change}")).await;
     }
-    let named = store.naming_rows(&query.placement, "recording_key", &asked[1..2]).await.unwrap();
+    let named = store.naming_rows(&query.placement, "recording_key", &asked[1..2], &[]).await.unwrap();
     let expected =
         BTreeMap::from([(TenantId::observed("t-1"), 1), (TenantId::observed("T-1"), 1), (None, 2)]);
     assert_eq!(named["rec/t-1/5"], expected, "tenants as they are, and nobody");
+}
+
+/// Found naming a record, then another row that is not due takes the name over: the record is named by somebody else now.
+#[tokio::test]
+async fn a_name_that_another_row_took_over_since_is_named_by_that_row() {
+    let world = World::new(CALLS).await;
+    let query = query(calls(), selection(TenantScope::One(tenant("t-1")), before("2025-06-01T00:00:01Z")));
+    let store = world.store().await;
+    let naming = ["recording_key".to_owned()];
+    let Batch::List(listed) = store.find(&query, None, WIDE, &naming).await.unwrap().unwrap().batch else {
+        panic!("rows that name something are listed");
+    };
+    let beside: Vec<_> = listed.iter().map(|row| row.key.clone()).collect();
+    let asked = ["rec/t-1/5".to_owned()];
+    let count = async |beside: &[_]| {
+        store.naming_rows(&query.placement, "recording_key", &asked, beside).await.unwrap().len()
+    };
+    assert_eq!(count(&beside).await, 0, "only the batch names it");
+    world.run("UPDATE call_record SET recording_key = NULL WHERE recording_key = 'rec/t-1/5'").await;
+    world.run("INSERT INTO call_record (id, tenant_id, started_at, recording_key) VALUES (900, 't-1', '2026-01-01 00:00:00', 'rec/t-1/5')").await;
+    assert_eq!(count(&beside).await, 1, "the row that took it over");
 }
 
 #[tokio::test]

@@ -55,7 +55,33 @@ fn lies_in(new: &Selection, old: &Selection) -> bool {
         | (TenantScope::One(_), TenantScope::Nameless)
         | (TenantScope::Nameless, _) => false,
     };
+    // Parts that came since are none that the old one knew.
+    let parts =
+        old.parts.is_empty() == new.parts.is_empty() && new.parts.iter().all(|part| old.parts.contains(part));
     tenants
+        && parts
         && old.within.iter().all(|scope| new.within.contains(scope))
         && old.except.iter().all(|scope| new.except.contains(scope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PlacementId;
+
+    #[test]
+    fn a_selection_that_reaches_into_a_part_which_came_since_does_not_lie_in_the_old_one() {
+        let of = |parts: &[&str]| Selection {
+            placement: PlacementId::new("logs"),
+            tenants: TenantScope::AllExcept(Vec::new()),
+            within: Vec::new(),
+            except: Vec::new(),
+            parts: parts.iter().map(|&part| part.to_owned()).collect(),
+        };
+        assert!(lies_in(&of(&["logs-a", "logs-b"]), &of(&["logs-a", "logs-b"])));
+        assert!(lies_in(&of(&["logs-a"]), &of(&["logs-a", "logs-b"])), "one of them is gone");
+        assert!(!lies_in(&of(&["logs-a", "logs-c"]), &of(&["logs-a", "logs-b"])));
+        assert!(!lies_in(&of(&[]), &of(&["logs-a"])), "no parts are all parts");
+        assert!(lies_in(&of(&[]), &of(&[])), "a table has none");
+    }
 }

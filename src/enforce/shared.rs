@@ -10,7 +10,7 @@ use crate::gather::Trouble;
 use crate::id::TenantId;
 use crate::plan::{CountsByTenant, Reason};
 use crate::policy::{Placement, Records, template};
-use crate::stores::Listed;
+use crate::stores::{Key, Listed};
 
 /// Names in some rows that other rows hold too.
 #[derive(Debug, Default)]
@@ -60,25 +60,31 @@ impl Run<'_> {
                 .collect();
             for (namer, column) in namers {
                 let Some(store) = self.store(&namer.store, &rows_line.step).await? else { return Ok(None) };
-                let counts = match insist(|| store.naming_rows(&namer, &column, &locators)).await {
+                let is_here = namer.name == rows_line.placement.name;
+                // Rows of the batch are told by their keys and not by what they named when they were found: one that has
+                // lost its name since must not stand for another row that took it.
+                let beside: Vec<Key> =
+                    here(rows, kept).filter(|_| is_here).map(|row| row.key.clone()).collect();
+                let counts = match insist(|| store.naming_rows(&namer, &column, &locators, &beside)).await {
                     Ok(counts) => counts,
                     Err(error) => {
                         self.fail(rows_line.draft, &error);
                         return Ok(None);
                     }
                 };
-                let is_here = namer.name == rows_line.placement.name;
-                for (locator, by_tenant) in counts {
-                    let names_it = |row: &&Listed| is_here && row.names.get(&column) == Some(&locator);
-                    let count: u64 = by_tenant.values().sum();
-                    if count > here(rows, kept).filter(names_it).count() as u64 {
-                        sharing.others.insert(locator.clone());
+                for row in here(rows, kept).filter(|_| is_here) {
+                    let Some(locator) = row.names.get(&column) else { continue };
+                    if owners.get(locator).is_some_and(|owner| **owner != row.tenant) {
+                        sharing.contested.insert(locator.clone());
                     }
+                }
+                for (locator, by_tenant) in counts {
                     let is_strange =
                         |owner: &&TenantId| by_tenant.keys().any(|who| who.as_ref() != Some(*owner));
                     if owners.get(&locator).is_some_and(is_strange) {
-                        sharing.contested.insert(locator);
+                        sharing.contested.insert(locator.clone());
                     }
+                    sharing.others.insert(locator);
                 }
             }
         }

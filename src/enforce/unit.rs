@@ -103,16 +103,23 @@ impl Run<'_> {
             let window = window_of(&found.batch);
             left = left.saturating_sub(found.batch.records());
             let budget = Budget { records_max: left.min(most), window_keys: keys };
-            // The next batch is looked for while this one is erased: they hold different records.
             let ahead = async {
                 if left == 0 { Ok(None) } else { line.find(Some(&found.position), budget, &naming).await }
             };
-            let (ran, ahead) =
-                tokio::join!(self.run_batch(&line, &lines, found.batch, Some(&mut shared)), ahead);
+            let run = self.run_batch(&line, &lines, found.batch, Some(&mut shared));
+            let ran;
+            // The next window is looked for while this one is erased: they hold different keys. A list is not: a search
+            // that begins anew (slots that moved, a server that repeats itself) would find again what is being erased.
+            (ran, next) = match window {
+                Some(_) => tokio::join!(run, ahead),
+                None => match run.await? {
+                    Next::GoOn => (Ok(Next::GoOn), ahead.await),
+                    Next::Halt => return Ok(()),
+                },
+            };
             if let Next::Halt = ran? {
                 return Ok(());
             }
-            next = ahead;
             keys = next_window(pace, keys, window, self.erasing);
             (self.watcher)(Progress {
                 placement: rows.placement.clone(),

@@ -82,7 +82,7 @@ pub async fn check_online(world: &World) -> Result<Vec<Problem>, Trouble> {
             problems.extend(levels(policy, placement, &reader.capability()));
             if let Some((rows, Some(column))) = rows_of(policy, placement)
                 && let Ok(naming) = readers.get(&rows.store)
-                && let Err(trouble) = naming.naming_rows(rows, column, &[]).await
+                && let Err(trouble) = naming.naming_rows(rows, column, &[], &[]).await
             {
                 problems.push(error(format!("{}.found_by", placement.name), trouble.to_string(), None));
             }
@@ -125,7 +125,7 @@ async fn unnamed(
             Err(error) => return Err(error.into()),
         };
         let Some(last) = names.last() else { break };
-        let named = naming.naming_rows(rows, column, &names).await?;
+        let named = naming.naming_rows(rows, column, &names, &[]).await?;
         without += names.iter().filter(|name| !named.contains_key(*name)).count();
         looked_at += names.len();
         if looked_at >= NAMES_MAX || names.len() < NAMES_AT_ONCE {

@@ -374,4 +374,14 @@ found_by = { placement = "calls", column = "recording", prefix = "rec/{tenant}/"
         assert_eq!(wrong.0.len(), 3);
         assert!(wrong.to_string().starts_with("the review found 3 that must not be, first: plan `"));
     }
+
+    #[test]
+    fn a_step_that_does_not_say_which_parts_of_a_pattern_it_means_is_refused() {
+        let facts = facts(1);
+        let made = plan(&policies(), &facts, now()).unwrap();
+        let mut parted = facts.clone();
+        parted.parts.insert(PlacementId::new("calls"), vec!["calls-a".to_owned()]);
+        let wrong = review(made, None, &policies(), &parted, CAPS, &Approvals::new()).unwrap_err();
+        assert!(wrong.to_string().contains("which parts of the placement's pattern"), "{wrong}");
+    }
 }

@@ -27,7 +27,7 @@ use self::client::{Body, Call, Client, Session};
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
     Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
@@ -234,6 +234,7 @@ impl Reader for ElasticsearchReader {
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
+        _beside: &[Key],
     ) -> Result<NamedBy, StoreError> {
         let session = self.client.session("count the documents that name a record");
         Err(session.error(ErrorKind::Unresolved, "documents name no other records"))

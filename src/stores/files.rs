@@ -19,7 +19,7 @@ pub use self::grants::grants;
 use self::root::{Medium, Root};
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
     Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
@@ -129,6 +129,7 @@ impl Reader for FilesReader {
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
+        _beside: &[Key],
     ) -> Result<NamedBy, StoreError> {
         Err(self.names_nothing("count the rows that name a file"))
     }

@@ -127,10 +127,8 @@ impl<'q> Judge<'q> {
 }
 
 fn covers(scope: &TenantScope, tenant: Option<&TenantId>) -> bool {
-    match (scope, tenant) {
-        (TenantScope::One(one), Some(tenant)) => one == tenant,
-        (TenantScope::AllExcept(others), Some(tenant)) => !others.contains(tenant),
-        (TenantScope::Nameless, None) => true,
-        (TenantScope::One(_) | TenantScope::AllExcept(_), None) | (TenantScope::Nameless, Some(_)) => false,
+    match tenant {
+        Some(tenant) => scope.covers(tenant),
+        None => *scope == TenantScope::Nameless,
     }
 }

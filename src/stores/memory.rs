@@ -399,6 +399,7 @@ impl Reader for MemoryReader {
         placement: &Placement,
         column: &str,
         locators: &[String],
+        beside: &[Key],
     ) -> Result<NamedBy, StoreError> {
         let operation = "count the rows that name a record";
         let state = self.lock();
@@ -410,6 +411,7 @@ impl Reader for MemoryReader {
         for (key, columns) in self.records(&state, placement, operation)? {
             if let Some(Some(Value::Text(locator))) = columns.get(column)
                 && locators.contains(locator)
+                && !beside.contains(&key)
             {
                 let tenant = predicate::tenant_in(placement, &key, &columns);
                 *rows.entry(locator.clone()).or_default().entry(tenant).or_default() += 1;

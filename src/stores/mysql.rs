@@ -35,8 +35,8 @@ use self::session::Link;
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Child, Erased, Finding, Found, Identity, NamedBy, NamingColumns, Pace, Position, Query,
-    Reader, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Budget, Child, Erased, Finding, Found, Identity, Key, NamedBy, NamingColumns, Pace, Position,
+    Query, Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -133,9 +133,10 @@ impl Reader for MysqlReader {
         placement: &Placement,
         column: &str,
         locators: &[String],
+        beside: &[Key],
     ) -> Result<NamedBy, StoreError> {
         let mut session = self.link.session("count rows that name a record").await?;
-        survey::naming_rows(&mut session, placement, column, locators).await
+        survey::naming_rows(&mut session, placement, column, locators, beside).await
     }
 
     async fn children(&self, placement: &Placement) -> Result<Vec<Child>, StoreError> {

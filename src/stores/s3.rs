@@ -24,7 +24,7 @@ use self::bucket::Bucket;
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
     Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::config::S3Config;
@@ -114,6 +114,7 @@ impl Reader for S3Reader {
         _placement: &Placement,
         _column: &str,
         _locators: &[String],
+        _beside: &[Key],
     ) -> Result<NamedBy, StoreError> {
         Err(self.names_nothing("count the rows that name an object"))
     }

@@ -1,5 +1,8 @@
 //! What stores that speak SQL share: statements made of text and bound values, quoting of identifiers, lists that
-//! travel as one bound value, and how a subject is written. It knows no table and opens no connection.
+//! travel as one bound value, how a subject is written, and what became of a batch. It knows no table and opens no
+//! connection.
+
+pub(crate) mod outcome;
 
 use sqlx::mysql::MySqlArguments;
 use sqlx::sqlite::SqliteArguments;

@@ -28,7 +28,7 @@ use self::session::{Link, Session};
 use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, NamedBy, NamingColumns, Position, Query,
+    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
     Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
@@ -132,9 +132,10 @@ impl Reader for SqliteReader {
         placement: &Placement,
         column: &str,
         locators: &[String],
+        beside: &[Key],
     ) -> Result<NamedBy, StoreError> {
         let mut session = self.link.session("count rows that name a record").await;
-        survey::naming_rows(&mut session, placement, column, locators).await
+        survey::naming_rows(&mut session, placement, column, locators, beside).await
     }
 }
 

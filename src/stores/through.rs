@@ -67,8 +67,9 @@ macro_rules! look_through_reader {
                 placement: &$crate::policy::Placement,
                 column: &str,
                 locators: &[String],
+                beside: &[$crate::stores::Key],
             ) -> Result<$crate::stores::NamedBy, $crate::stores::StoreError> {
-                self.reader.naming_rows(placement, column, locators).await
+                self.reader.naming_rows(placement, column, locators, beside).await
             }
 
             async fn parts(

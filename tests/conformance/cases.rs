@@ -417,7 +417,7 @@ impl Suite<'_> {
         if !self.shape.is_table {
             let error = reader.find(&everything, None, LARGE, &naming).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::Unresolved, "{context}");
-            let rows = reader.naming_rows(&self.shape.placement(), "recording_key", &[]).await;
+            let rows = reader.naming_rows(&self.shape.placement(), "recording_key", &[], &[]).await;
             assert!(rows.is_err(), "{context}: files name nothing");
             return;
         }
@@ -449,13 +449,43 @@ impl Suite<'_> {
             ["rec/t-1/old.wav", "rec/T-1/old.wav", "rec/t-1/none.wav", "", "rec/t-1/old.WAV", "rec/t-1/%"];
         let locators: Vec<String> = locators.iter().map(|&locator| locator.to_owned()).collect();
         let rows =
-            reader.naming_rows(&self.shape.placement(), "recording_key", &locators[..3]).await.unwrap();
+            reader.naming_rows(&self.shape.placement(), "recording_key", &locators[..3], &[]).await.unwrap();
         let one = |name: &str| BTreeMap::from([(Some(tenant(name)), 1)]);
         let expected = NamedBy::from([(locators[0].clone(), one("t-1")), (locators[1].clone(), one("T-1"))]);
         assert_eq!(rows, expected, "{context}");
         let rows =
-            reader.naming_rows(&self.shape.placement(), "recording_key", &locators[4..]).await.unwrap();
+            reader.naming_rows(&self.shape.placement(), "recording_key", &locators[4..], &[]).await.unwrap();
         assert_eq!(rows, NamedBy::new(), "{context}: compared byte by byte");
+        if self.shape.has_key {
+            self.a_row_beside_is_known_by_its_key_and_not_by_what_it_named(&*reader, &everything).await;
+        }
+    }
+
+    /// A row that is beside is left out; another row that names the same is not.
+    async fn a_row_beside_is_known_by_its_key_and_not_by_what_it_named(
+        &self,
+        reader: &dyn Reader,
+        everything: &Query,
+    ) {
+        let naming = ["recording_key".to_owned()];
+        let mut listed = Vec::new();
+        for batch in walk(reader, everything, LARGE, &naming).await {
+            let Batch::List(more) = batch else { panic!("what names records is listed") };
+            listed.extend(more);
+        }
+        let asked = ["rec/t-1/old.wav".to_owned(), "rec/t-1/edge.wav".to_owned()];
+        let keys = |names_old: bool| -> Vec<retentiond::stores::Key> {
+            let is_old =
+                |row: &&retentiond::stores::Listed| row.names.get("recording_key") == Some(&asked[0]);
+            listed.iter().filter(|row| is_old(row) == names_old).map(|row| row.key.clone()).collect()
+        };
+        assert_eq!(keys(true).len(), 1);
+        for (beside, counted) in [(keys(true), &asked[1]), (keys(false), &asked[0])] {
+            let placement = self.shape.placement();
+            let rows = reader.naming_rows(&placement, "recording_key", &asked, &beside).await.unwrap();
+            let only: Vec<&String> = rows.keys().collect();
+            assert_eq!(only, [counted], "{} {:?}", self.kind, self.shape);
+        }
     }
 
     pub(crate) async fn what_is_not_there_is_an_error_and_never_an_empty_answer(&self) {

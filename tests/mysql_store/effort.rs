@@ -82,9 +82,8 @@ async fn a_table_that_is_due_is_walked_once() {
     assert_eq!(erase_all(&store, &due, budget, Method::Delete).await, map([("t-1", ROWS / 4)]));
     let cost = rows_read(&database).await - start;
     println!("{} rows read per erased row", cost / (ROWS / 4));
-    // Found, erased and read back: three looks at each of four rows, twice that where the server's statistics lead it by
-    // another index. A walk that began anew with each batch would read a multiple.
-    assert!(cost <= ROWS / 4 * 28, "{cost} rows read");
+    // Found, erased and read back: three looks at each of four rows, and a few more.
+    assert!(cost <= ROWS / 4 * 14, "{cost} rows read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,10 @@ pub(super) fn prove(
     {
         return Err("category, store or selection belong to another placement".into());
     }
+    if facts.parts.contains_key(&step.placement) && step.selection.parts.is_empty() {
+        // No parts would mean all of them, also those that the plan did not know.
+        return Err("it does not say which parts of the placement's pattern it means".into());
+    }
     if step.reason.disposition() != Disposition::Erase {
         return Err(format!("`{}` is no reason to erase", step.reason.word()));
     }

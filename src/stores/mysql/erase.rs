@@ -9,15 +9,15 @@ use super::keyless;
 use super::overwrite;
 use super::predicate::{Owner, predicate};
 use super::reach;
-use super::rows::{self, Carried, Standing};
+use super::rows::{self, Carried};
 use super::session::Session;
 use super::trouble::Trouble;
 use super::values::bytes_of;
 use crate::id::TenantId;
-use crate::plan::{Counts, CountsByTenant};
 use crate::policy::Method;
 use crate::stores::sql::Sql;
-use crate::stores::{Batch, Erased, ErrorKind, Key, Listed, Query, StoreError, Survival, Survivor};
+use crate::stores::sql::outcome::{judge, list_outcome, missing, window_counts};
+use crate::stores::{Batch, Erased, ErrorKind, Key, Listed, Query, StoreError};
 
 /// Erases a batch with a method.
 ///
@@ -179,7 +179,7 @@ impl Work<'_> {
             };
             exactly(erased, expected, trouble)?;
         }
-        Ok(list_outcome(listed, &doomed, &changed, &rows::missing(listed, &standing)))
+        Ok(list_outcome(listed, &doomed, &changed, &missing(listed, &standing)))
     }
 
     fn no_more_than_found(
@@ -297,87 +297,4 @@ pub(super) fn exactly(erased: u64, counted: u64, trouble: Trouble<'_>) -> Result
         "scope exceeded: {counted} records were counted, {erased} would have gone; everything was rolled back"
     );
     Err(trouble.of(ErrorKind::Refused, &message))
-}
-
-/// Which listed records go and which survive since they changed. A record that belongs to somebody else by now has
-/// changed, even where the selection covers both.
-fn judge(listed: &[Listed], standing: &[Standing]) -> (BTreeSet<usize>, BTreeSet<usize>) {
-    let mut doomed = BTreeSet::new();
-    let mut changed = BTreeSet::new();
-    for row in standing {
-        let same_tenant =
-            listed.get(row.index).is_some_and(|record| row.tenant.as_ref() == Some(&record.tenant));
-        if row.matches && same_tenant {
-            doomed.insert(row.index)
-        } else {
-            changed.insert(row.index)
-        };
-    }
-    (doomed, changed)
-}
-
-/// What became of each listed record.
-pub(super) fn list_outcome(
-    listed: &[Listed],
-    doomed: &BTreeSet<usize>,
-    changed: &BTreeSet<usize>,
-    missing: &BTreeSet<usize>,
-) -> Erased {
-    let mut counts = CountsByTenant::new();
-    for (index, record) in listed.iter().enumerate() {
-        let count = counts.entry(record.tenant.clone()).or_default();
-        count.erased += u64::from(doomed.contains(&index));
-        count.changed += u64::from(changed.contains(&index));
-        count.already_absent += u64::from(missing.contains(&index));
-    }
-    let survivors = changed.iter().map(|index| Survivor { index: *index, why: Survival::Changed }).collect();
-    Erased { counts, survivors }
-}
-
-/// What became of the records that a window had: as many as rows are missing now are gone, the others have changed.
-/// `rows_now` are the rows as they were before this batch, where anybody asked.
-fn window_counts(
-    erased: &BTreeMap<TenantId, u64>,
-    rows_now: &BTreeMap<TenantId, u64>,
-    found: &BTreeMap<TenantId, u64>,
-    rows_then: &BTreeMap<TenantId, u64>,
-) -> CountsByTenant {
-    let mut counts = CountsByTenant::new();
-    for (tenant, erased) in erased.iter().filter(|(_, erased)| **erased > 0) {
-        counts.insert(tenant.clone(), Counts { erased: *erased, ..Counts::default() });
-    }
-    for (tenant, found) in found {
-        let lacking = found.saturating_sub(erased.get(tenant).copied().unwrap_or(0));
-        let then = rows_then.get(tenant).copied().unwrap_or(*found);
-        let gone = then.saturating_sub(rows_now.get(tenant).copied().unwrap_or(0));
-        let count = counts.entry(tenant.clone()).or_default();
-        count.already_absent = lacking.min(gone);
-        count.changed = lacking - count.already_absent;
-    }
-    counts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tenant(name: &str) -> TenantId {
-        TenantId::parse(name).unwrap()
-    }
-
-    #[test]
-    fn what_is_missing_of_a_window_is_gone_where_rows_are_gone_and_changed_where_not() {
-        let found = BTreeMap::from([(tenant("t-1"), 5)]);
-        let rows_then = BTreeMap::from([(tenant("t-1"), 8)]);
-        let of = |erased: u64, rows: u64| {
-            let erased = BTreeMap::from([(tenant("t-1"), erased)]);
-            let rows_now = BTreeMap::from([(tenant("t-1"), rows)]);
-            window_counts(&erased, &rows_now, &found, &rows_then)[&tenant("t-1")]
-        };
-        assert_eq!(of(5, 8), Counts { erased: 5, ..Counts::default() });
-        assert_eq!(of(4, 8), Counts { erased: 4, changed: 1, ..Counts::default() });
-        assert_eq!(of(4, 7), Counts { erased: 4, already_absent: 1, ..Counts::default() });
-        assert_eq!(of(0, 3), Counts { already_absent: 5, ..Counts::default() });
-        assert_eq!(of(0, 0), Counts { already_absent: 5, ..Counts::default() });
-    }
 }

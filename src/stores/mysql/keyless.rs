@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::moment::{NO_TIME, bound, order, read_time, shown, sorting};
 use super::catalogue::{Column, Table};
-use super::erase::{exactly, list_outcome};
+use super::erase::exactly;
 use super::overwrite;
 use super::predicate::Owner;
 use super::session::Session;
@@ -17,6 +17,7 @@ use super::trouble::Trouble;
 use super::values::equals;
 use crate::policy::{EventTime, Method, Placement};
 use crate::stores::sql::Sql;
+use crate::stores::sql::outcome::list_outcome;
 use crate::stores::{Erased, ErrorKind, Listed, StillThere, StoreError, Value};
 
 /// Beyond so many rows nobody searches a whole table for what became of a record that is not where it was.

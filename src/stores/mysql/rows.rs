@@ -1,7 +1,7 @@
 //! Rows by their keys: how keys of a batch travel as one bound value, how rows are read back by them, and how rows are
 //! counted per tenant. Used to find, to erase and to read back; it changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::mysql::MySqlRow;
 
@@ -11,17 +11,8 @@ use super::trouble::Trouble;
 use super::values::{CARRIED_MAX, carried, key_of, read, same, typed};
 use crate::id::TenantId;
 use crate::stores::sql::Sql;
-use crate::stores::{ErrorKind, Key, Listed, StoreError};
-
-/// What became of a listed key.
-pub(super) struct Standing {
-    /// Its place in the list.
-    pub(super) index: usize,
-    /// Whose the row is now; `None` where it names nobody.
-    pub(super) tenant: Option<TenantId>,
-    /// Whether the predicate still holds.
-    pub(super) matches: bool,
-}
+use crate::stores::sql::outcome::Standing;
+use crate::stores::{ErrorKind, Key, StoreError};
 
 /// Counts of one tenant in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,13 +100,18 @@ pub(super) fn carried_keys<'a>(
 
 /// A list of keys and the rows under them. The list leads, so that the cost is that of the list.
 pub(super) fn joined(table: &Table, columns: &[Column], keys: &Carried) -> Sql {
-    let conditions: Vec<String> =
-        columns.iter().enumerate().map(|(part, column)| same(column, &format!("j.k{part}"))).collect();
-    keys.source(columns.len()).push(&format!(
-        " STRAIGHT_JOIN {} ON {}",
-        table.source_by_key(),
-        conditions.join(" AND ")
-    ))
+    let on = is_under(columns);
+    keys.source(columns.len()).push(&format!(" STRAIGHT_JOIN {} ON {on}", table.source_by_key()))
+}
+
+/// Those of a list of keys under which the row at hand is.
+pub(super) fn under(columns: &[Column], keys: &Carried) -> Sql {
+    keys.source(columns.len()).push(&format!(" WHERE {}", is_under(columns)))
+}
+
+fn is_under(columns: &[Column]) -> String {
+    let parts = columns.iter().enumerate().map(|(part, column)| same(column, &format!("j.k{part}")));
+    parts.collect::<Vec<_>>().join(" AND ")
 }
 
 /// How the rows under listed keys stand: one row per key that is still there.
@@ -244,12 +240,6 @@ pub(super) fn nameless_selected(trouble: Trouble<'_>) -> StoreError {
         ErrorKind::Unresolved,
         "the selection takes records that name no tenant, which are only ever counted",
     )
-}
-
-/// Places of a list that are in none of these rows.
-pub(super) fn missing(listed: &[Listed], standing: &[Standing]) -> BTreeSet<usize> {
-    let there: BTreeSet<usize> = standing.iter().map(|row| row.index).collect();
-    (0..listed.len()).filter(|index| !there.contains(index)).collect()
 }
 
 fn fitting<'c>(columns: &'c [Column], key: &Key, trouble: Trouble<'_>) -> Result<&'c [Column], StoreError> {

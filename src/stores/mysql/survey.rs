@@ -13,7 +13,7 @@ use crate::facts::{Survey, Tally};
 use crate::plan::{TenantScope, Times};
 use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::Sql;
-use crate::stores::{ErrorKind, NamedBy, Query, Seen, SeenTime, StoreError};
+use crate::stores::{ErrorKind, Key, NamedBy, Query, Seen, SeenTime, StoreError};
 
 /// Up to so many tenants are looked up one by one in an index; of more, the table is read instead.
 const LEADING_MAX: usize = 1_000;
@@ -195,6 +195,7 @@ pub(super) async fn naming_rows(
     placement: &Placement,
     column: &str,
     locators: &[String],
+    beside: &[Key],
 ) -> Result<NamedBy, StoreError> {
     let trouble = session.trouble;
     let table = Table::of(session, placement).await?;
@@ -206,7 +207,15 @@ pub(super) async fn naming_rows(
         .append(&owner.name())
         .push(" FROM ")
         .append(&list.source(1))
-        .push(&format!(" STRAIGHT_JOIN {} ON {} GROUP BY 1, 3", table.source, names(column)));
+        .push(&format!(" STRAIGHT_JOIN {} ON {}", table.source, names(column)));
+    let sql = if beside.is_empty() {
+        sql
+    } else {
+        let columns = table.key_columns(trouble)?;
+        let keys = rows::carried_keys(columns, beside, trouble)?;
+        sql.push(" AND NOT EXISTS (SELECT 1 FROM ").append(&rows::under(columns, &keys)).push(")")
+    };
+    let sql = sql.push(" GROUP BY 1, 3");
     let mut named = NamedBy::new();
     for row in &session.rows(&sql).await? {
         let place = usize::try_from(trouble.count(row, 0)?).unwrap_or(usize::MAX);

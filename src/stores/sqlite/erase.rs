@@ -8,13 +8,13 @@ use super::find::by_rowid;
 use super::inspect;
 use super::overwrite;
 use super::predicate::{Owner, predicate};
-use super::rows::{self, Counted, Presence, Standing};
+use super::rows::{self, Counted, Presence};
 use super::session::{Session, Writing};
 use crate::id::TenantId;
-use crate::plan::{Counts, CountsByTenant};
 use crate::policy::Method;
 use crate::stores::sql::Sql;
-use crate::stores::{Batch, Erased, ErrorKind, Key, Listed, Query, StoreError, Survival, Survivor};
+use crate::stores::sql::outcome::{judge, list_outcome, missing, window_counts};
+use crate::stores::{Batch, Erased, ErrorKind, Key, Listed, Query, StoreError};
 
 /// Counts changes to the schema.
 const SCHEMA_VERSION: &str = "PRAGMA main.schema_version";
@@ -97,7 +97,11 @@ impl Work<'_> {
             return Err(writing.trouble.of(ErrorKind::Refused, "more records match than were found"));
         }
         self.erase_counted(writing, &window, counted).await?;
-        Ok(Erased { counts: window_counts(&present, found, rows_then), survivors: Vec::new() })
+        let of = |pick: fn(&Presence) -> u64| -> BTreeMap<TenantId, u64> {
+            present.iter().map(|(tenant, presence)| (tenant.clone(), pick(presence))).collect()
+        };
+        let counts = window_counts(&of(|now| now.matching), &of(|now| now.rows), found, rows_then);
+        Ok(Erased { counts, survivors: Vec::new() })
     }
 
     async fn list(&self, session: &mut Session<'_>, listed: &[Listed]) -> Result<Erased, StoreError> {
@@ -116,7 +120,7 @@ impl Work<'_> {
         let counted = u64::try_from(keys.len()).unwrap_or(u64::MAX);
         let these = rows::one_of(self.table, &rows::keys_json(self.table, keys, trouble)?);
         self.erase_counted(writing, &these, counted).await?;
-        Ok(list_outcome(listed, &doomed, &changed, &rows::missing(listed, &standing)))
+        Ok(list_outcome(listed, &doomed, &changed, &missing(listed, &standing)))
     }
 
     /// Rows that name something else than when they were found: with the row, nobody would find that any more.
@@ -205,63 +209,6 @@ async fn scope_exceeded(writing: Writing<'_>, counted: u64, erased: u64) -> Stor
     }
 }
 
-/// Which listed records go and which survive since they changed. A record that belongs to somebody else by now has
-/// changed, even where the selection covers both.
-fn judge(listed: &[Listed], standing: &[Standing]) -> (BTreeSet<usize>, BTreeSet<usize>) {
-    let mut doomed = BTreeSet::new();
-    let mut changed = BTreeSet::new();
-    for row in standing {
-        let same_tenant =
-            listed.get(row.index).is_some_and(|record| row.tenant.as_ref() == Some(&record.tenant));
-        if row.matches && same_tenant {
-            doomed.insert(row.index)
-        } else {
-            changed.insert(row.index)
-        };
-    }
-    (doomed, changed)
-}
-
-fn list_outcome(
-    listed: &[Listed],
-    doomed: &BTreeSet<usize>,
-    changed: &BTreeSet<usize>,
-    missing: &BTreeSet<usize>,
-) -> Erased {
-    let mut counts = CountsByTenant::new();
-    for (index, record) in listed.iter().enumerate() {
-        let count = counts.entry(record.tenant.clone()).or_default();
-        count.erased += u64::from(doomed.contains(&index));
-        count.changed += u64::from(changed.contains(&index));
-        count.already_absent += u64::from(missing.contains(&index));
-    }
-    let survivors = changed.iter().map(|index| Survivor { index: *index, why: Survival::Changed }).collect();
-    Erased { counts, survivors }
-}
-
-/// What became of the records that a window had: as many as rows are missing now are gone, the others have changed.
-fn window_counts(
-    present: &BTreeMap<TenantId, Presence>,
-    found: &BTreeMap<TenantId, u64>,
-    rows_then: &BTreeMap<TenantId, u64>,
-) -> CountsByTenant {
-    let mut counts = CountsByTenant::new();
-    for (tenant, presence) in present {
-        if presence.matching > 0 {
-            counts.insert(tenant.clone(), Counts { erased: presence.matching, ..Counts::default() });
-        }
-    }
-    for (tenant, found) in found {
-        let now = present.get(tenant).copied().unwrap_or(Presence { matching: 0, rows: 0 });
-        let lacking = found.saturating_sub(now.matching);
-        let gone = rows_then.get(tenant).copied().unwrap_or(*found).saturating_sub(now.rows);
-        let count = counts.entry(tenant.clone()).or_default();
-        count.already_absent = lacking.min(gone);
-        count.changed = lacking - count.already_absent;
-    }
-    counts
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -311,20 +258,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn what_is_missing_of_a_window_is_gone_where_rows_are_gone_and_changed_where_not() {
-        let found = BTreeMap::from([(tenant("t-1"), 5)]);
-        let rows_then = BTreeMap::from([(tenant("t-1"), 8)]);
-        let now = |matching, rows| BTreeMap::from([(tenant("t-1"), Presence { matching, rows })]);
-        let of = |present| window_counts(&present, &found, &rows_then)[&tenant("t-1")];
-        assert_eq!(of(now(5, 8)), Counts { erased: 5, ..Counts::default() });
-        assert_eq!(of(now(4, 8)), Counts { erased: 4, changed: 1, ..Counts::default() });
-        assert_eq!(of(now(4, 7)), Counts { erased: 4, already_absent: 1, ..Counts::default() });
-        assert_eq!(of(now(0, 3)), Counts { already_absent: 5, ..Counts::default() });
-        assert_eq!(of(now(0, 0)), Counts { already_absent: 5, ..Counts::default() });
-        let of_nothing = window_counts(&BTreeMap::new(), &found, &rows_then)[&tenant("t-1")];
-        assert_eq!(of_nothing, Counts { already_absent: 5, ..Counts::default() });
     }
 }

@@ -1,7 +1,7 @@
 //! Rows by their keys: how keys of a batch travel as one bound value, how rows are read back by them, and how rows
 //! are counted per tenant. Used to find, to erase and to read back; it changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqliteRow;
 
@@ -10,17 +10,8 @@ use super::predicate::Owner;
 use super::session::Trouble;
 use crate::id::TenantId;
 use crate::stores::sql::Sql;
-use crate::stores::{ErrorKind, Key, Listed, StoreError, Value};
-
-/// What became of a listed key.
-pub(super) struct Standing {
-    /// Its place in the list.
-    pub(super) index: usize,
-    /// Whose the row is now; `None` where it names nobody.
-    pub(super) tenant: Option<TenantId>,
-    /// Whether the predicate still holds.
-    pub(super) matches: bool,
-}
+use crate::stores::sql::outcome::Standing;
+use crate::stores::{ErrorKind, Key, StoreError, Value};
 
 /// Counts of one tenant in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -246,12 +237,6 @@ pub(super) fn nameless_selected(trouble: Trouble<'_>) -> StoreError {
         ErrorKind::Unresolved,
         "the selection takes records that name no tenant, which are only ever counted",
     )
-}
-
-/// Places of a list that are in none of these rows.
-pub(super) fn missing(listed: &[Listed], standing: &[Standing]) -> BTreeSet<usize> {
-    let there: BTreeSet<usize> = standing.iter().map(|row| row.index).collect();
-    (0..listed.len()).filter(|index| !there.contains(index)).collect()
 }
 
 /// A part of a key that travels in [`keys_json`].

@@ -18,7 +18,7 @@ use crate::id::TenantId;
 use crate::plan::{TenantScope, Times};
 use crate::policy::{EventTime, Placement, Records};
 use crate::stores::sql::Sql;
-use crate::stores::{ErrorKind, NamedBy, Query, Seen, SeenTime, StoreError, Value, event_time};
+use crate::stores::{ErrorKind, Key, NamedBy, Query, Seen, SeenTime, StoreError, Value, event_time};
 
 /// Counts a selection per tenant, with the range of usable event times.
 pub(super) async fn survey(session: &mut Session<'_>, query: &Query) -> Result<Survey, StoreError> {
@@ -248,6 +248,7 @@ pub(super) async fn naming_rows(
     placement: &Placement,
     column: &str,
     locators: &[String],
+    beside: &[Key],
 ) -> Result<NamedBy, StoreError> {
     let trouble = session.trouble;
     let table = Table::of(session, placement).await?;
@@ -263,7 +264,9 @@ pub(super) async fn naming_rows(
         .append(&owner.name_or_null())
         .push(" FROM json_each(")
         .bind_text(list(locators.iter().map(String::as_str), trouble)?)
-        .push(&format!(") AS j CROSS JOIN {} WHERE {same} GROUP BY 1, 3", table.source()));
+        .push(&format!(") AS j CROSS JOIN {} WHERE {same} AND NOT (", table.source()))
+        .append(&rows::one_of(&table, &rows::keys_json(&table, beside, trouble)?))
+        .push(") GROUP BY 1, 3");
     let mut named = NamedBy::new();
     for row in &session.rows(&sql).await? {
         let place = usize::try_from(trouble.count(row, 0)?).unwrap_or(usize::MAX);
