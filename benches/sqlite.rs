@@ -233,8 +233,9 @@ fn watch_child(child: &mut Child) -> Outcome<(f64, f64)> {
 #[tokio::main(flavor = "current_thread")]
 async fn longest_lock(database: &Path, stop: &AtomicBool) -> Outcome<f64> {
     // It leaves copying the log back to others, so that what it waits for is locks.
-    let options = options(database).busy_timeout(Duration::ZERO).pragma("wal_autocheckpoint", "0");
-    let mut connection = options.connect().await?;
+    let mut connection = options(database).pragma("wal_autocheckpoint", "0").connect().await?;
+    // Only once it is connected: setting the journal mode waits for others too.
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut connection).await?;
     let mut longest: f64 = 0.0;
     let mut locked: Option<Stopwatch> = None;
     while !stop.load(Ordering::Relaxed) {

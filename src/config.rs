@@ -4,7 +4,7 @@
 pub mod read;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -36,10 +36,29 @@ pub struct Config {
 /// Where the ledger is and what encrypts it.
 #[derive(Debug, Clone)]
 pub struct LedgerConfig {
-    /// The database file (`sqlite://…`).
-    pub path: PathBuf,
+    /// The database.
+    pub place: LedgerPlace,
     /// Holds the key that wraps the keys of requests; made on first use, mode 0600.
     pub key_file: PathBuf,
+}
+
+/// The database that is the ledger.
+#[derive(Debug, Clone)]
+pub enum LedgerPlace {
+    /// A `SQLite` file (`sqlite://…`).
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl LedgerPlace {
+    /// Its file, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite { path } => Some(path),
+        }
+    }
 }
 
 /// When the daemon runs.

@@ -22,8 +22,7 @@ use uuid::Uuid;
 use crate::audit;
 use crate::gather::{self, Readers};
 use crate::id::{Category, PlacementId, PlanId, RunId, StepId, StoreId};
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, RunRow};
+use crate::ledger::{self, Ledger, RunRow};
 use crate::plan::review::{Approvals, ReviewedPlan, review};
 use crate::plan::{Plan, Refusal, Step, plan};
 use crate::policy::Policy;
@@ -75,11 +74,10 @@ pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Result<RunReport, Trouble> {
     // In doubt a ledger is not even made: an empty one beside the log would stand where the lost one belongs.
     gather::ledger_view(world).await?;
-    let config = &world.config.ledger;
-    let ledger = SqliteLedger::open(&config.path, &config.key_file).await?;
-    let report = run_on(world, &ledger, order, watcher).await;
+    let ledger = ledger::open(&world.config.ledger).await?;
+    let report = run_on(world, ledger.as_ref(), order, watcher).await;
     // Evidence is published whatever came of the run.
-    audit::publish(&ledger, &world.config.audit, world.clock.now()).await?;
+    audit::publish(ledger.as_ref(), &world.config.audit, world.clock.now()).await?;
     report
 }
 

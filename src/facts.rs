@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Category, EntitlementId, HoldId, PlacementId, RequestId, StoreId, SubjectKey, TenantId};
+use crate::id::{
+    Category, EntitlementId, ExportId, HoldId, PlacementId, RequestId, StoreId, SubjectKey, TenantId,
+};
 use crate::policy::{Level, Method};
 
 /// Everything that the planner may know.
@@ -41,6 +43,8 @@ pub struct LedgerFacts {
     pub holds: Vec<ActiveHold>,
     /// Entitlements that were not ended.
     pub entitlements: Vec<ActiveEntitlement>,
+    /// Exports that are neither finished nor withdrawn.
+    pub exports: Vec<OpenExport>,
     /// Counts every change to the above; a step is dropped when the number of its tenants has moved.
     pub generation: u64,
     /// For each tenant ever named above: the generation of its last change.
@@ -80,6 +84,8 @@ pub struct OpenRequest {
     pub scope: RequestScope,
     /// Start of its clock, and the last event time that it covers.
     pub received_at: DateTime<Utc>,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
 }
 
 /// What an erasure request asks for. There is no "nothing named": that is refused at the door.
@@ -91,6 +97,19 @@ pub enum RequestScope {
     Categories(Vec<Category>),
     /// Every record that names one of these subjects, in every category.
     Subjects(Vec<SubjectKey>),
+}
+
+/// An export that its tenant still waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenExport {
+    /// Its id.
+    pub export_id: ExportId,
+    /// Whose data.
+    pub tenant: TenantId,
+    /// Only these categories; empty means every one.
+    pub categories: Vec<Category>,
+    /// When it was asked for.
+    pub asked_at: DateTime<Utc>,
 }
 
 /// A lawful order to keep.

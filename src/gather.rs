@@ -16,8 +16,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::facts::{Facts, LedgerFacts, Survey};
 use crate::id::{Fingerprint, PlacementId, StoreId, SubjectKey, TenantId};
-use crate::ledger::Ledger;
-use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{self, Ledger};
 use crate::plan::decide::rows_of;
 use crate::plan::review::{Approvals, Caps, review};
 use crate::plan::{Group, Plan, Reason, Scope, Selection, TenantScope, Times, groups, plan};
@@ -117,11 +116,9 @@ fn silence(error: StoreError, unreachable: &mut BTreeMap<StoreId, String>) -> Re
 ///
 /// # Errors
 /// Where the ledger is missing, empty or older beside an audit log that is not.
-pub async fn ledger_view(world: &World) -> Result<Option<SqliteLedger>, Trouble> {
-    let config = &world.config.ledger;
-    let ledger = SqliteLedger::open_read_only(&config.path, &config.key_file).await?;
-    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
-    match audit::doubt(&world.config.audit, view).await? {
+pub async fn ledger_view(world: &World) -> Result<Option<Box<dyn Ledger>>, Trouble> {
+    let ledger = ledger::open_read_only(&world.config.ledger).await?;
+    match audit::doubt(&world.config.audit, ledger.as_deref()).await? {
         Some(why) => Err(Trouble::Doubt(why)),
         None => Ok(ledger),
     }
@@ -364,7 +361,7 @@ pub(crate) fn caps(world: &World) -> Caps {
 /// Where a store is out of reach (1), the schema does not fit (2) or the ledger is in doubt (3).
 pub async fn plan_at(world: &World, at: DateTime<Utc>) -> Result<Plan, Trouble> {
     let ledger = ledger_view(world).await?;
-    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let view = ledger.as_deref();
     let readers = Readers::proven(world, view).await?;
     let ledger = ledger_facts(view, world.clock.now()).await?;
     let facts = facts(world, &readers, ledger, at).await?;

@@ -83,6 +83,18 @@ name! {
     EntitlementId
 }
 name! {
+    /// A token's id: `tok-` and a `UUIDv7`. It is not the token and opens nothing.
+    TokenId
+}
+name! {
+    /// What one person proposed and another has to approve: `prop-` and a `UUIDv7`.
+    ProposalId
+}
+name! {
+    /// An export: `exp-` and a `UUIDv7`.
+    ExportId
+}
+name! {
     /// A keyed fingerprint of a subject's value: 32 lower-case hex digits. Says nothing without the key.
     Fingerprint
 }

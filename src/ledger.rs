@@ -13,15 +13,42 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::config::{LedgerConfig, LedgerPlace};
 use crate::facts::LedgerFacts;
 use crate::id::{
-    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey,
-    TenantId,
+    Category, EntitlementId, HoldId, PlacementId, PlanId, ProposalId, RequestId, RunId, StepId, StoreId,
+    SubjectKey, TenantId, TokenId,
 };
 use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
 pub use error::LedgerError;
 pub use rows::*;
+
+/// Opens the ledger that the configuration names, for writing; makes what is missing.
+///
+/// # Errors
+/// [`LedgerError::Doubt`] where it is some other database, was made by another version, or its key does not fit;
+/// [`LedgerError::Unreachable`] where it cannot be read or written.
+pub async fn open(config: &LedgerConfig) -> Result<Box<dyn Ledger>, LedgerError> {
+    match &config.place {
+        LedgerPlace::Sqlite { path } => {
+            Ok(Box::new(sqlite::SqliteLedger::open(path, &config.key_file).await?))
+        }
+    }
+}
+
+/// Opens the ledger that the configuration names, for reading; `None` where there is none yet. Makes and changes nothing.
+///
+/// # Errors
+/// As [`open`]; also [`LedgerError::Doubt`] where its schema is an older one.
+pub async fn open_read_only(config: &LedgerConfig) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
+    match &config.place {
+        LedgerPlace::Sqlite { path } => {
+            let ledger = sqlite::SqliteLedger::open_read_only(path, &config.key_file).await?;
+            Ok(ledger.map(|ledger| -> Box<dyn Ledger> { Box::new(ledger) }))
+        }
+    }
+}
 
 /// The operational database. Each method says what is true once it returns. Every method that changes something
 /// writes the audit entry of that fact in the same transaction. Safe with several processes at once.
@@ -200,6 +227,93 @@ pub trait Ledger: Send + Sync {
         reason: &str,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError>;
+
+    /// The token is good from now on.
+    async fn make_token(&self, new: &NewToken, now: DateTime<Utc>) -> Result<TokenRow, LedgerError>;
+    /// The token is no longer good. Refused where it is revoked already.
+    async fn revoke_token(&self, id: &TokenId, now: DateTime<Utc>) -> Result<TokenRow, LedgerError>;
+    /// All tokens, in order of making.
+    async fn tokens(&self) -> Result<Vec<TokenRow>, LedgerError>;
+    /// The token with this digest (SHA-256, hex), good or not.
+    async fn token_of_digest(&self, digest: &str) -> Result<Option<TokenRow>, LedgerError>;
+    /// The proposal waits for another person until it expires.
+    async fn propose(
+        &self,
+        action: &ProposedAction,
+        by: &str,
+        expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<ProposalRow, LedgerError>;
+    /// All proposals, in order.
+    async fn proposals(&self) -> Result<Vec<ProposalRow>, LedgerError>;
+    /// Another person has approved it. Refused for who proposed it, a second time, and once it has expired.
+    async fn approve_proposal(
+        &self,
+        id: &ProposalId,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<ProposalRow, LedgerError>;
+    /// Whoever is told [`AnswerClaim::New`] has to answer the question; nobody else is told so for two minutes.
+    async fn claim_answer(
+        &self,
+        principal: &str,
+        key: &str,
+        content: &str,
+        now: DateTime<Utc>,
+    ) -> Result<AnswerClaim, LedgerError>;
+    /// The answer is durable. `None` gives the claim back: nothing was done, and the same may be asked again.
+    async fn give_answer(
+        &self,
+        principal: &str,
+        key: &str,
+        answer: Option<&GivenAnswer>,
+    ) -> Result<(), LedgerError>;
+    /// Answers to questions asked before an instant are forgotten; how many.
+    async fn forget_answers(&self, before: DateTime<Utc>) -> Result<u64, LedgerError>;
+
+    /// The message is durable. False where one with its key was enqueued before.
+    async fn enqueue(&self, new: &NewDelivery, now: DateTime<Utc>) -> Result<bool, LedgerError>;
+    /// Messages whose turn it is, at most so many; nobody else is given them before `until`.
+    async fn take_deliveries(
+        &self,
+        most: u32,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<DeliveryRow>, LedgerError>;
+    /// What came of a try to send a message is durable.
+    async fn settle_delivery(
+        &self,
+        number: u64,
+        fate: &DeliveryFate,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError>;
+    /// Messages that were not received, on their way or given up, in order, at most so many.
+    async fn undelivered(&self, most: u32) -> Result<Vec<DeliveryRow>, LedgerError>;
+    /// These alarms stand and no others. Answers what was raised or cleared by that.
+    async fn set_alarms(
+        &self,
+        standing: &[NewAlarm],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<AlarmRow>, LedgerError>;
+    /// Alarms that stand, and those cleared since an instant, in order.
+    async fn alarms(&self, since: DateTime<Utc>) -> Result<Vec<AlarmRow>, LedgerError>;
+    /// Takes an instant of a schedule. False where somebody took it, or a later one, before.
+    async fn claim_tick(
+        &self,
+        name: &str,
+        due_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, LedgerError>;
+    /// The last instant of a schedule that somebody took.
+    async fn last_tick(&self, name: &str) -> Result<Option<DateTime<Utc>>, LedgerError>;
+
+    /// The export is asked for; unless it is a rollover, it is among the facts until it is finished or withdrawn.
+    async fn ask_export(&self, new: &NewExport, now: DateTime<Utc>) -> Result<ExportRow, LedgerError>;
+    /// How far the export got is durable: state, records, manifest and failure of the row. Refused once it is finished
+    /// or withdrawn.
+    async fn settle_export(&self, row: &ExportRow, now: DateTime<Utc>) -> Result<(), LedgerError>;
+    /// All exports, in order of asking.
+    async fn exports(&self) -> Result<Vec<ExportRow>, LedgerError>;
 
     /// An audit entry that records no other fact. `fields` is a JSON object without subject values.
     async fn record_entry(

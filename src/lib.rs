@@ -12,7 +12,7 @@
 //! 3. [`plan`] — what follows from the two; pure
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
-//! 6. [`config`], [`cli`] — the outside
+//! 6. [`service`], [`config`], [`cli`] — the outside
 
 pub mod audit;
 pub mod cli;
@@ -27,4 +27,5 @@ pub mod ledger;
 pub mod plan;
 pub mod policy;
 pub mod schedule;
+pub mod service;
 pub mod stores;

@@ -238,7 +238,8 @@ fn a_good_configuration_is_read_with_its_defaults() {
     let world = World::new(CONFIG, &[("calls.toml", POLICY), ("logs.toml", LOGS)]);
     let config = world.load().config.unwrap();
     let at = |name: &str| world.folder.path().join(name);
-    assert_eq!((config.ledger.path, config.ledger.key_file), (at("retentiond.db"), at("ledger.key")));
+    assert_eq!(config.ledger.place.file(), Some(at("retentiond.db").as_path()));
+    assert_eq!(config.ledger.key_file, at("ledger.key"));
     assert_eq!((config.policies, config.audit), (at("policies"), at("audit")));
     assert_eq!((config.limits.records, config.limits.share_percent), (100_000, 20));
     assert_eq!((config.schedule.cron.as_str(), config.listen.as_str()), ("30 2 * * *", "127.0.0.1:8787"));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers of `ARCHITECTURE.md`, the longest path first. A module may use what lies below it, and its own files.
-const LAYERS: [(&str, u32); 21] = [
+const LAYERS: [(&str, u32); 26] = [
     ("audit::checkpoint", 30),
     ("config::read", 58),
     ("ledger::rows", 25),
@@ -23,10 +23,15 @@ const LAYERS: [(&str, u32); 21] = [
     ("ledger", 40),
     ("audit", 50),
     ("gather", 52),
+    ("export", 53),
+    ("outgoing", 53),
     ("enforce", 55),
+    ("desk", 56),
+    ("alarms", 56),
+    ("service", 57),
     ("daemon", 60),
     ("http", 60),
-    ("cli", 60),
+    ("cli", 65),
     ("main", 70),
 ];
 

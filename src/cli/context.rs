@@ -13,8 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::read::{Loaded, load, render_faults};
 use crate::gather::World;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{self, Ledger};
 use crate::policy::tree::has_errors;
 
 /// Where the configuration is and what time it is; read once, so that one command has one now.
@@ -100,21 +99,14 @@ impl Context {
     /// The ledger for recording. In doubt, it is neither made nor opened.
     pub(super) async fn desk(&self, config: &Config) -> Result<Desk, Failure> {
         self.ledger_to_read(config).await?;
-        let ledger = open(config).await.map_err(|error| Failure::ledger(&error))?;
+        let ledger = ledger::open(&config.ledger).await.map_err(|error| Failure::ledger(&error))?;
         Ok(Desk { ledger, audit: config.audit.clone(), now: self.now, zone: config.schedule.time_zone })
     }
 }
 
-async fn open(config: &Config) -> Result<Box<dyn Ledger>, LedgerError> {
-    Ok(Box::new(SqliteLedger::open(&config.ledger.path, &config.ledger.key_file).await?))
-}
-
 /// The ledger for reading, in doubt or not.
 pub(super) async fn ledger_to_read(config: &Config) -> Result<Option<Box<dyn Ledger>>, Failure> {
-    let ledger = SqliteLedger::open_read_only(&config.ledger.path, &config.ledger.key_file)
-        .await
-        .map_err(|error| Failure::ledger(&error))?;
-    Ok(ledger.map(|ledger| -> Box<dyn Ledger> { Box::new(ledger) }))
+    ledger::open_read_only(&config.ledger).await.map_err(|error| Failure::ledger(&error))
 }
 
 /// Where facts are recorded: the ledger, and the audit log that is published after each.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
-use crate::ledger::{Head, Ledger, RequestRow, RequestState};
+use crate::ledger::{Head, RequestRow, RequestState};
 use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
 use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
@@ -206,7 +206,7 @@ pub async fn explain(
     at: DateTime<Utc>,
 ) -> Result<Explanation, Trouble> {
     let ledger = ledger_view(world).await?;
-    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let view = ledger.as_deref();
     let ledger = ledger_facts(view, world.clock.now()).await?;
     let (policy, _) = world.policies.placement(placement).ok_or_else(|| Trouble::no_placement(placement))?;
     let readers = Readers::proven(world, view).await?;
@@ -278,7 +278,7 @@ pub async fn simulate(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> 
         return Err(Trouble::Schema("the span is empty, runs backwards or is longer than ten years".into()));
     }
     let ledger = ledger_view(world).await?;
-    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let view = ledger.as_deref();
     let ledger = ledger_facts(view, world.clock.now()).await?;
     let readers = Readers::proven(world, view).await?;
     let zone = world.config.schedule.time_zone;
@@ -373,7 +373,7 @@ pub struct LastRun {
 pub async fn status(world: &World) -> Result<Status, Trouble> {
     let now = world.clock.now();
     let ledger = ledger_view(world).await?;
-    let view = ledger.as_ref().map(|ledger| -> &dyn Ledger { ledger });
+    let view = ledger.as_deref();
     let known = ledger_facts(view, now).await?;
     let readers = Readers::proven(world, view).await?;
     let facts = reached(world, &readers, known, now).await?;

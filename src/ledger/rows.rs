@@ -1,5 +1,7 @@
 //! The rows of the ledger, as plain data. It owns their shapes; [`super::Ledger`] says what becomes of them.
 
+mod outside;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,11 @@ use crate::id::{
 };
 use crate::plan::{CountsByTenant, NamedSubject, Residual};
 use crate::policy::Level;
+
+pub use outside::{
+    AlarmRow, AnswerClaim, DeliveryFate, DeliveryRow, ExportRow, ExportState, GivenAnswer, NewAlarm,
+    NewDelivery, NewExport, NewToken, ProposalRow, ProposedAction, Role, TokenRow,
+};
 
 /// A store that carries the marker of this ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

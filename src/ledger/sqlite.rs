@@ -4,13 +4,16 @@
 //! Facts are written in `BEGIN IMMEDIATE` transactions with the log forced to disk (`synchronous = FULL`), read
 //! from snapshots. Locks are files beside the database (`locks`). How to back it up is in `docs/backup.md`.
 
+mod access;
 mod batches;
 mod entitlements;
 mod entries;
+mod exports;
 mod holds;
 mod locks;
 mod open;
 mod outcomes;
+mod outside;
 mod requests;
 mod runs;
 mod tenants;
@@ -29,14 +32,15 @@ use self::locks::{Lock, Locks};
 use self::write::During;
 use super::seal::Seal;
 use super::{
-    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
-    NewRequest, OpenIntent, Permits, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
-    TenantRow,
+    AlarmRow, AnswerClaim, DeliveryFate, DeliveryRow, EntitlementRow, Entry, ExportRow, GivenAnswer, Head,
+    HoldRow, Intent, Ledger, LedgerError, Mark, NewAlarm, NewDelivery, NewEntitlement, NewExport, NewHold,
+    NewRequest, NewToken, OpenIntent, Permits, ProposalRow, ProposedAction, RequestPlacement, RequestRow,
+    RequestState, RunRow, StepOutcome, Stop, TenantRow, TokenRow,
 };
 use crate::facts::LedgerFacts;
 use crate::id::{
-    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey,
-    TenantId,
+    Category, EntitlementId, HoldId, PlacementId, PlanId, ProposalId, RequestId, RunId, StepId, StoreId,
+    SubjectKey, TenantId, TokenId,
 };
 use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
@@ -325,6 +329,131 @@ impl Ledger for SqliteLedger {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         outcomes::adopt(self, store, fingerprint, reason, now).await
+    }
+
+    async fn make_token(&self, new: &NewToken, now: DateTime<Utc>) -> Result<TokenRow, LedgerError> {
+        access::make_token(self, new, now).await
+    }
+
+    async fn revoke_token(&self, id: &TokenId, now: DateTime<Utc>) -> Result<TokenRow, LedgerError> {
+        access::revoke_token(self, id, now).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRow>, LedgerError> {
+        access::tokens(self).await
+    }
+
+    async fn token_of_digest(&self, digest: &str) -> Result<Option<TokenRow>, LedgerError> {
+        access::token_of_digest(self, digest).await
+    }
+
+    async fn propose(
+        &self,
+        action: &ProposedAction,
+        by: &str,
+        expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<ProposalRow, LedgerError> {
+        access::propose(self, action, by, expires_at, now).await
+    }
+
+    async fn proposals(&self) -> Result<Vec<ProposalRow>, LedgerError> {
+        access::proposals(self).await
+    }
+
+    async fn approve_proposal(
+        &self,
+        id: &ProposalId,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<ProposalRow, LedgerError> {
+        access::approve_proposal(self, id, by, now).await
+    }
+
+    async fn claim_answer(
+        &self,
+        principal: &str,
+        key: &str,
+        content: &str,
+        now: DateTime<Utc>,
+    ) -> Result<AnswerClaim, LedgerError> {
+        access::claim_answer(self, principal, key, content, now).await
+    }
+
+    async fn give_answer(
+        &self,
+        principal: &str,
+        key: &str,
+        answer: Option<&GivenAnswer>,
+    ) -> Result<(), LedgerError> {
+        access::give_answer(self, principal, key, answer).await
+    }
+
+    async fn forget_answers(&self, before: DateTime<Utc>) -> Result<u64, LedgerError> {
+        access::forget_answers(self, before).await
+    }
+
+    async fn enqueue(&self, new: &NewDelivery, now: DateTime<Utc>) -> Result<bool, LedgerError> {
+        outside::enqueue(self, new, now).await
+    }
+
+    async fn take_deliveries(
+        &self,
+        most: u32,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<DeliveryRow>, LedgerError> {
+        outside::take_deliveries(self, most, until, now).await
+    }
+
+    async fn settle_delivery(
+        &self,
+        number: u64,
+        fate: &DeliveryFate,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        outside::settle_delivery(self, number, fate, now).await
+    }
+
+    async fn undelivered(&self, most: u32) -> Result<Vec<DeliveryRow>, LedgerError> {
+        outside::undelivered(self, most).await
+    }
+
+    async fn set_alarms(
+        &self,
+        standing: &[NewAlarm],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<AlarmRow>, LedgerError> {
+        outside::set_alarms(self, standing, now).await
+    }
+
+    async fn alarms(&self, since: DateTime<Utc>) -> Result<Vec<AlarmRow>, LedgerError> {
+        outside::alarms(self, since).await
+    }
+
+    async fn claim_tick(
+        &self,
+        name: &str,
+        due_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, LedgerError> {
+        outside::claim_tick(self, name, due_at, now).await
+    }
+
+    async fn last_tick(&self, name: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        outside::last_tick(self, name).await
+    }
+
+    async fn ask_export(&self, new: &NewExport, now: DateTime<Utc>) -> Result<ExportRow, LedgerError> {
+        exports::ask(self, new, now).await
+    }
+
+    async fn settle_export(&self, row: &ExportRow, now: DateTime<Utc>) -> Result<(), LedgerError> {
+        exports::settle(self, row, now).await
+    }
+
+    async fn exports(&self) -> Result<Vec<ExportRow>, LedgerError> {
+        exports::all(self).await
     }
 
     async fn record_entry(

@@ -229,6 +229,7 @@ subjects = { phone = { columns = ["phone"], format = "digits" } }
                 tenant: tenant("t-1"),
                 scope: RequestScope::Subjects(vec![key(value)]),
                 received_at: at("2024-10-01T00:00:00Z"),
+                recorded_at: at("2024-10-01T00:00:00Z"),
             };
             LedgerFacts { requests: vec![request], ..LedgerFacts::default() }
         };

@@ -11,7 +11,7 @@ use retentiond::id::{
     Category, EntitlementId, HoldId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey, TenantId,
 };
 use retentiond::ledger::{
-    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
+    self, EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
     NewRequest, OpenIntent, Permits, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
     TenantRow,
 };
@@ -105,6 +105,117 @@ impl Ledger for FakeLedger {
         absent()
     }
     async fn scrubs_owed(&self) -> Result<Vec<retentiond::id::PlacementId>, LedgerError> {
+        absent()
+    }
+    async fn make_token(
+        &self,
+        _: &ledger::NewToken,
+        _: DateTime<Utc>,
+    ) -> Result<ledger::TokenRow, LedgerError> {
+        absent()
+    }
+    async fn revoke_token(
+        &self,
+        _: &retentiond::id::TokenId,
+        _: DateTime<Utc>,
+    ) -> Result<ledger::TokenRow, LedgerError> {
+        absent()
+    }
+    async fn tokens(&self) -> Result<Vec<ledger::TokenRow>, LedgerError> {
+        absent()
+    }
+    async fn token_of_digest(&self, _: &str) -> Result<Option<ledger::TokenRow>, LedgerError> {
+        absent()
+    }
+    async fn propose(
+        &self,
+        _: &ledger::ProposedAction,
+        _: &str,
+        _: DateTime<Utc>,
+        _: DateTime<Utc>,
+    ) -> Result<ledger::ProposalRow, LedgerError> {
+        absent()
+    }
+    async fn proposals(&self) -> Result<Vec<ledger::ProposalRow>, LedgerError> {
+        absent()
+    }
+    async fn approve_proposal(
+        &self,
+        _: &retentiond::id::ProposalId,
+        _: &str,
+        _: DateTime<Utc>,
+    ) -> Result<ledger::ProposalRow, LedgerError> {
+        absent()
+    }
+    async fn claim_answer(
+        &self,
+        _: &str,
+        _: &str,
+        _: &str,
+        _: DateTime<Utc>,
+    ) -> Result<ledger::AnswerClaim, LedgerError> {
+        absent()
+    }
+    async fn give_answer(
+        &self,
+        _: &str,
+        _: &str,
+        _: Option<&ledger::GivenAnswer>,
+    ) -> Result<(), LedgerError> {
+        absent()
+    }
+    async fn forget_answers(&self, _: DateTime<Utc>) -> Result<u64, LedgerError> {
+        absent()
+    }
+    async fn enqueue(&self, _: &ledger::NewDelivery, _: DateTime<Utc>) -> Result<bool, LedgerError> {
+        absent()
+    }
+    async fn take_deliveries(
+        &self,
+        _: u32,
+        _: DateTime<Utc>,
+        _: DateTime<Utc>,
+    ) -> Result<Vec<ledger::DeliveryRow>, LedgerError> {
+        absent()
+    }
+    async fn settle_delivery(
+        &self,
+        _: u64,
+        _: &ledger::DeliveryFate,
+        _: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        absent()
+    }
+    async fn undelivered(&self, _: u32) -> Result<Vec<ledger::DeliveryRow>, LedgerError> {
+        absent()
+    }
+    async fn set_alarms(
+        &self,
+        _: &[ledger::NewAlarm],
+        _: DateTime<Utc>,
+    ) -> Result<Vec<ledger::AlarmRow>, LedgerError> {
+        absent()
+    }
+    async fn alarms(&self, _: DateTime<Utc>) -> Result<Vec<ledger::AlarmRow>, LedgerError> {
+        absent()
+    }
+    async fn claim_tick(&self, _: &str, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<bool, LedgerError> {
+        absent()
+    }
+    async fn last_tick(&self, _: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        absent()
+    }
+    async fn ask_export(
+        &self,
+        _: &ledger::NewExport,
+        _: DateTime<Utc>,
+    ) -> Result<ledger::ExportRow, LedgerError> {
+        absent()
+    }
+    async fn settle_export(&self, _: &ledger::ExportRow, _: DateTime<Utc>) -> Result<(), LedgerError> {
+        absent()
+    }
+    async fn exports(&self) -> Result<Vec<ledger::ExportRow>, LedgerError> {
         absent()
     }
     async fn entry_count(&self) -> Result<u64, LedgerError> {

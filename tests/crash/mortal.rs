@@ -9,14 +9,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use retentiond::facts::LedgerFacts;
 use retentiond::id::{
-    Category, EntitlementId, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId, SubjectKey,
-    TenantId,
+    Category, EntitlementId, HoldId, PlacementId, PlanId, ProposalId, RequestId, RunId, StepId, StoreId,
+    SubjectKey, TenantId, TokenId,
 };
 use retentiond::ledger::sqlite::SqliteLedger;
 use retentiond::ledger::{
-    EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
-    NewRequest, OpenIntent, Permits, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
-    TenantRow,
+    AlarmRow, AnswerClaim, DeliveryFate, DeliveryRow, EntitlementRow, Entry, ExportRow, GivenAnswer, Head,
+    HoldRow, Intent, Ledger, LedgerError, Mark, NewAlarm, NewDelivery, NewEntitlement, NewExport, NewHold,
+    NewRequest, NewToken, OpenIntent, Permits, ProposalRow, ProposedAction, RequestPlacement, RequestRow,
+    RequestState, RunRow, StepOutcome, Stop, TenantRow, TokenRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
@@ -112,6 +113,13 @@ mortal! {
         fn entries(from: u64, most: u32) -> Vec<Entry>;
         fn head() -> Option<Head>;
         fn claim_audit() -> Box<dyn Any + Send>;
+        fn tokens() -> Vec<TokenRow>;
+        fn token_of_digest(digest: &str) -> Option<TokenRow>;
+        fn proposals() -> Vec<ProposalRow>;
+        fn undelivered(most: u32) -> Vec<DeliveryRow>;
+        fn alarms(since: DateTime<Utc>) -> Vec<AlarmRow>;
+        fn last_tick(name: &str) -> Option<DateTime<Utc>>;
+        fn exports() -> Vec<ExportRow>;
     }
     writes {
         fn create_request(new: &NewRequest, now: DateTime<Utc>) -> RequestRow;
@@ -137,6 +145,20 @@ mortal! {
         fn owe_scrub(placement: &PlacementId) -> ();
         fn scrub_paid(placement: &PlacementId) -> ();
         fn record_outcome(outcome: &StepOutcome, now: DateTime<Utc>) -> ();
+        fn make_token(new: &NewToken, now: DateTime<Utc>) -> TokenRow;
+        fn revoke_token(id: &TokenId, now: DateTime<Utc>) -> TokenRow;
+        fn propose(action: &ProposedAction, by: &str, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> ProposalRow;
+        fn approve_proposal(id: &ProposalId, by: &str, now: DateTime<Utc>) -> ProposalRow;
+        fn claim_answer(principal: &str, key: &str, content: &str, now: DateTime<Utc>) -> AnswerClaim;
+        fn give_answer(principal: &str, key: &str, answer: Option<&GivenAnswer>) -> ();
+        fn forget_answers(before: DateTime<Utc>) -> u64;
+        fn enqueue(new: &NewDelivery, now: DateTime<Utc>) -> bool;
+        fn take_deliveries(most: u32, until: DateTime<Utc>, now: DateTime<Utc>) -> Vec<DeliveryRow>;
+        fn settle_delivery(number: u64, fate: &DeliveryFate, now: DateTime<Utc>) -> ();
+        fn set_alarms(standing: &[NewAlarm], now: DateTime<Utc>) -> Vec<AlarmRow>;
+        fn claim_tick(name: &str, due_at: DateTime<Utc>, now: DateTime<Utc>) -> bool;
+        fn ask_export(new: &NewExport, now: DateTime<Utc>) -> ExportRow;
+        fn settle_export(row: &ExportRow, now: DateTime<Utc>) -> ();
         fn record_mark(store: &StoreId, fingerprint: &str, now: DateTime<Utc>) -> ();
         fn adopt_store(store: &StoreId, fingerprint: &str, reason: &str, now: DateTime<Utc>) -> ();
         fn record_entry(kind: &str, fields: serde_json::Value, now: DateTime<Utc>) -> ();

@@ -33,6 +33,7 @@ fn ledger() -> LedgerFacts {
         tenant: tenant(name),
         scope,
         received_at: now() - Duration::days(days),
+        recorded_at: now() - Duration::days(days),
     };
     let hold = |id: &str, name: &str, subjects: Vec<retentiond::id::SubjectKey>| ActiveHold {
         hold_id: HoldId::new(id),
@@ -67,6 +68,7 @@ fn ledger() -> LedgerFacts {
             categories: Vec::new(),
             until: Some(now() + Duration::days(1)),
         }],
+        exports: Vec::new(),
         generation: 9,
         generations: BTreeMap::new(),
     };

@@ -222,6 +222,7 @@ fn any_request(now: DateTime<Utc>) -> impl Strategy<Value = OpenRequest> {
         tenant,
         scope,
         received_at,
+        recorded_at: received_at,
     })
 }
 
@@ -266,6 +267,7 @@ fn any_ledger(now: DateTime<Utc>) -> impl Strategy<Value = LedgerFacts> {
                 requests,
                 holds,
                 entitlements,
+                exports: Vec::new(),
                 generation: 7,
                 generations: BTreeMap::new(),
             }

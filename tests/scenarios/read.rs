@@ -115,7 +115,8 @@ impl Told {
                 };
                 if !is_over(cancelled) {
                     let request_id = RequestId::new(format!("req-{number}"));
-                    ledger.requests.push(OpenRequest { request_id, tenant, scope, received_at: received });
+                    let (received_at, recorded_at) = (received, received);
+                    ledger.requests.push(OpenRequest { request_id, tenant, scope, received_at, recorded_at });
                 }
             }
             Self::Hold { tenant, placed, categories, subjects, released } => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::{Settings, stores};
-use crate::config::{Config, LedgerConfig, Limits, ScheduleConfig};
+use crate::config::{Config, LedgerConfig, LedgerPlace, Limits, ScheduleConfig};
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
 use crate::policy::tree::{Group, Section, Value, Wrong};
@@ -122,17 +122,17 @@ pub(super) fn sqlite_path(text: &str, base: &Path) -> Result<PathBuf, Wrong> {
 
 fn read_ledger(section: &Section<'_>, base: &Path) -> Option<LedgerConfig> {
     let url = section.require("url", "for example url = \"sqlite://retentiond.db\"");
-    let path_of_ledger = url.and_then(|value| {
+    let place = url.and_then(|value| {
         value.parsed(|text| {
             if text.starts_with("mysql://") {
                 let help = "use sqlite://retentiond.db";
                 return Err(Wrong::new("a ledger on MySQL is not in this version", help));
             }
-            sqlite_path(text, base)
+            Ok(LedgerPlace::Sqlite { path: sqlite_path(text, base)? })
         })
     });
     let key_file = section.get("key_file").map_or(Some(base.join("ledger.key")), |value| path(&value, base));
-    Some(LedgerConfig { path: path_of_ledger?, key_file: key_file? })
+    Some(LedgerConfig { place: place?, key_file: key_file? })
 }
 
 fn read_schedule(section: Option<Option<Section<'_>>>) -> Option<ScheduleConfig> {

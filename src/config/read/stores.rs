@@ -220,7 +220,7 @@ pub(super) fn keep_apart(root: &Section<'_>, stores: &BTreeMap<StoreId, StoreCon
     let file = std::path::absolute(own.file).unwrap_or_else(|_| own.file.to_owned());
     let mut places: Vec<(String, PathBuf)> = vec![("the configuration".to_owned(), file)];
     if let Some(ledger) = own.ledger {
-        places.push(("the ledger".to_owned(), ledger.path.clone()));
+        places.extend(ledger.place.file().map(|path| ("the ledger".to_owned(), path.to_owned())));
         places.push(("the key of the ledger".to_owned(), ledger.key_file.clone()));
     }
     places.extend(own.audit.map(|path| ("the audit log".to_owned(), path.to_owned())));

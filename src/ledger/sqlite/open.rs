@@ -23,10 +23,11 @@ use crate::ledger::seal::{self, Seal, fill_random};
 const APPLICATION_ID: i64 = 1_380_275_268;
 
 /// The migrations in order: number, what it is for, text. Forward only; a number once shipped never changes.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
     (2, "recovery", include_str!("../../../migrations/sqlite/0002_recovery.sql")),
     (3, "fingerprint", include_str!("../../../migrations/sqlite/0003_fingerprint.sql")),
+    (4, "service", include_str!("../../../migrations/sqlite/0004_service.sql")),
 ];
 
 /// Readers at once: what the planner, the HTTP handlers and the audit writer need, each for milliseconds.

@@ -197,7 +197,9 @@ pub(super) async fn open(
             _ => return Err(damaged("scope")),
         };
         let received_at = get_instant(row, "received_at")?;
-        requests.push(OpenRequest { request_id: RequestId::new(request_id), tenant, scope, received_at });
+        let recorded_at = get_instant(row, "recorded_at")?;
+        let request_id = RequestId::new(request_id);
+        requests.push(OpenRequest { request_id, tenant, scope, received_at, recorded_at });
     }
     Ok(requests)
 }

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use super::write::{
     During, damaged, get, get_instant, get_instant_if_any, micros, micros_up, read_generation, unsigned,
 };
-use super::{SqliteLedger, entitlements, holds, requests};
+use super::{SqliteLedger, entitlements, exports, holds, requests};
 use crate::facts::{LedgerFacts, TerminatedTenant};
 use crate::id::TenantId;
 use crate::ledger::entry::at;
@@ -105,6 +105,7 @@ pub(super) async fn facts(ledger: &SqliteLedger) -> Result<LedgerFacts, LedgerEr
     let requests = requests::open(ledger, &mut read).await?;
     let holds = holds::active(ledger, &mut read).await?;
     let entitlements = entitlements::active(&mut read).await?;
+    let exports = exports::open(&mut read).await?;
     let generation = unsigned(read_generation(&mut read).await?, "generation")?;
     let rows = sqlx::query("SELECT tenant, generation FROM tenant_generation")
         .fetch_all(&mut *read)
@@ -117,7 +118,7 @@ pub(super) async fn facts(ledger: &SqliteLedger) -> Result<LedgerFacts, LedgerEr
             Ok((tenant, unsigned(get(row, "generation")?, "generation")?))
         })
         .collect::<Result<BTreeMap<_, _>, LedgerError>>()?;
-    Ok(LedgerFacts { terminated, requests, holds, entitlements, generation, generations })
+    Ok(LedgerFacts { terminated, requests, holds, entitlements, exports, generation, generations })
 }
 
 async fn one(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Option<TenantRow>, LedgerError> {

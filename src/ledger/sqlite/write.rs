@@ -221,6 +221,18 @@ pub(super) fn get_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static st
     from_json(get(row, column)?, column)
 }
 
+/// A column that holds the word of an enum.
+pub(super) fn get_word<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, LedgerError> {
+    let word: String = get(row, column)?;
+    serde_json::from_value(Value::String(word)).map_err(|_| damaged(column))
+}
+
+/// The word of an enum, for a column.
+pub(super) fn word_of<T: Serialize>(value: &T) -> Result<String, LedgerError> {
+    let json = to_json(value)?;
+    Ok(json.trim_matches('"').to_owned())
+}
+
 /// JSON text as a value; `what` names it in the error.
 pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &'static str) -> Result<T, LedgerError> {
     serde_json::from_str(text).map_err(|_| damaged(what))

@@ -1,0 +1,226 @@
+//! What the service has to say and to attend to, as the ledger keeps it: messages, alarms and ticks of schedules.
+//! It owns those tables; when an alarm is due, and how often a message is tried, is decided by its callers.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteLedger;
+use super::write::{
+    During, damaged, get, get_instant, get_instant_if_any, get_json, micros, signed, to_json, unsigned,
+};
+use crate::ledger::{AlarmRow, DeliveryFate, DeliveryRow, LedgerError, NewAlarm, NewDelivery};
+
+/// The message is durable. False where it was enqueued before.
+pub(super) async fn enqueue(
+    ledger: &SqliteLedger,
+    new: &NewDelivery,
+    now: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    let mut write = ledger.write("enqueue a message").await?;
+    let made = sqlx::query(
+        "INSERT INTO delivery (idempotency, kind, url, body, enqueued_at, next_at, tries)
+         VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (idempotency) DO NOTHING",
+    )
+    .bind(&new.key)
+    .bind(&new.kind)
+    .bind(&new.url)
+    .bind(&new.body)
+    .bind(micros(now))
+    .bind(micros(now))
+    .execute(write.connection())
+    .await
+    .during("enqueue a message")?;
+    write.commit().await?;
+    Ok(made.rows_affected() > 0)
+}
+
+/// Messages whose turn it is; nobody else gets them before `until`.
+pub(super) async fn take_deliveries(
+    ledger: &SqliteLedger,
+    most: u32,
+    until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<DeliveryRow>, LedgerError> {
+    let mut write = ledger.write("take messages").await?;
+    let numbers: Vec<i64> = sqlx::query_scalar(
+        "SELECT number FROM delivery WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, number LIMIT ?",
+    )
+    .bind(micros(now))
+    .bind(most)
+    .fetch_all(write.connection())
+    .await
+    .during("take messages")?;
+    let mut taken = Vec::new();
+    for number in numbers {
+        let row =
+            sqlx::query("UPDATE delivery SET next_at = ?, tries = tries + 1 WHERE number = ? RETURNING *")
+                .bind(micros(until))
+                .bind(number)
+                .fetch_one(write.connection())
+                .await
+                .during("take messages")?;
+        taken.push(delivery_of(&row)?);
+    }
+    write.commit().await?;
+    Ok(taken)
+}
+
+/// What came of a try to send a message.
+pub(super) async fn settle_delivery(
+    ledger: &SqliteLedger,
+    number: u64,
+    fate: &DeliveryFate,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let (delivered, given_up, next, failure) = match fate {
+        DeliveryFate::Received => (Some(now), None, None, None),
+        DeliveryFate::Later { failure, next_at } => (None, None, Some(*next_at), Some(failure)),
+        DeliveryFate::GivenUp { failure } => (None, Some(now), None, Some(failure)),
+    };
+    let mut write = ledger.write("settle a message").await?;
+    sqlx::query(
+        "UPDATE delivery SET delivered_at = ?, given_up_at = ?, next_at = ?, failure = ? WHERE number = ?",
+    )
+    .bind(delivered.map(micros))
+    .bind(given_up.map(micros))
+    .bind(next.map(micros))
+    .bind(failure)
+    .bind(signed(number)?)
+    .execute(write.connection())
+    .await
+    .during("settle a message")?;
+    write.commit().await
+}
+
+/// Messages that were not received: on their way or given up, in order.
+pub(super) async fn undelivered(ledger: &SqliteLedger, most: u32) -> Result<Vec<DeliveryRow>, LedgerError> {
+    let rows = sqlx::query("SELECT * FROM delivery WHERE delivered_at IS NULL ORDER BY number LIMIT ?")
+        .bind(most)
+        .fetch_all(&ledger.readers)
+        .await;
+    rows.during("read messages")?.iter().map(delivery_of).collect()
+}
+
+/// What stands from now on: new alarms are raised, those no longer there are cleared. Answers what has changed.
+pub(super) async fn set_alarms(
+    ledger: &SqliteLedger,
+    standing: &[NewAlarm],
+    now: DateTime<Utc>,
+) -> Result<Vec<AlarmRow>, LedgerError> {
+    let mut write = ledger.write("record alarms").await?;
+    let before = standing_alarms(write.connection()).await?;
+    let mut changed = Vec::new();
+    for row in before.iter().filter(|row| !standing.iter().any(|alarm| alarm.key == row.alarm.key)) {
+        sqlx::query("UPDATE alarm SET cleared_at = ? WHERE number = ?")
+            .bind(micros(now))
+            .bind(signed(row.number)?)
+            .execute(write.connection())
+            .await
+            .during("record alarms")?;
+        write.append("alarm-cleared", json!({"alarm": row.alarm.key}), now).await?;
+        changed.push(AlarmRow { cleared_at: Some(now), ..row.clone() });
+    }
+    for alarm in standing.iter().filter(|alarm| !before.iter().any(|row| row.alarm.key == alarm.key)) {
+        let made = sqlx::query(
+            "INSERT INTO alarm (alarm, kind, message, fields, raised_at) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(&alarm.key)
+        .bind(&alarm.kind)
+        .bind(&alarm.message)
+        .bind(to_json(&alarm.fields)?)
+        .bind(micros(now))
+        .execute(write.connection())
+        .await
+        .during("record alarms")?;
+        if made.rows_affected() > 0 {
+            write.append("alarm-raised", json!({"alarm": alarm.key, "alarm_kind": alarm.kind}), now).await?;
+            let number = unsigned(made.last_insert_rowid(), "number")?;
+            changed.push(AlarmRow { number, alarm: alarm.clone(), raised_at: now, cleared_at: None });
+        }
+    }
+    write.commit().await?;
+    Ok(changed)
+}
+
+/// Alarms that stand, and those cleared since an instant, in order.
+pub(super) async fn alarms(
+    ledger: &SqliteLedger,
+    since: DateTime<Utc>,
+) -> Result<Vec<AlarmRow>, LedgerError> {
+    let rows = sqlx::query("SELECT * FROM alarm WHERE cleared_at IS NULL OR cleared_at >= ? ORDER BY number")
+        .bind(micros(since))
+        .fetch_all(&ledger.readers)
+        .await;
+    rows.during("read alarms")?.iter().map(alarm_of).collect()
+}
+
+/// Takes the instant of a schedule. False where somebody attends to it, or to a later one.
+pub(super) async fn claim_tick(
+    ledger: &SqliteLedger,
+    name: &str,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    let mut write = ledger.write("claim a tick").await?;
+    let claimed = sqlx::query(
+        "INSERT INTO tick (name, due_at, claimed_at) VALUES (?, ?, ?)
+         ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at, claimed_at = excluded.claimed_at
+             WHERE tick.due_at < excluded.due_at",
+    )
+    .bind(name)
+    .bind(micros(due_at))
+    .bind(micros(now))
+    .execute(write.connection())
+    .await
+    .during("claim a tick")?;
+    write.commit().await?;
+    Ok(claimed.rows_affected() > 0)
+}
+
+/// The last instant of a schedule that was claimed.
+pub(super) async fn last_tick(
+    ledger: &SqliteLedger,
+    name: &str,
+) -> Result<Option<DateTime<Utc>>, LedgerError> {
+    let row =
+        sqlx::query("SELECT due_at FROM tick WHERE name = ?").bind(name).fetch_optional(&ledger.readers);
+    row.await.during("read a tick")?.map(|row| get_instant(&row, "due_at")).transpose()
+}
+
+fn delivery_of(row: &SqliteRow) -> Result<DeliveryRow, LedgerError> {
+    Ok(DeliveryRow {
+        number: unsigned(get(row, "number")?, "number")?,
+        key: get(row, "idempotency")?,
+        kind: get(row, "kind")?,
+        url: get(row, "url")?,
+        body: get(row, "body")?,
+        enqueued_at: get_instant(row, "enqueued_at")?,
+        tries: u32::try_from(get::<i64>(row, "tries")?).map_err(|_| damaged("tries"))?,
+        delivered_at: get_instant_if_any(row, "delivered_at")?,
+        given_up_at: get_instant_if_any(row, "given_up_at")?,
+        failure: get(row, "failure")?,
+    })
+}
+
+async fn standing_alarms(connection: &mut SqliteConnection) -> Result<Vec<AlarmRow>, LedgerError> {
+    let rows =
+        sqlx::query("SELECT * FROM alarm WHERE cleared_at IS NULL ORDER BY number").fetch_all(connection);
+    rows.await.during("read alarms")?.iter().map(alarm_of).collect()
+}
+
+fn alarm_of(row: &SqliteRow) -> Result<AlarmRow, LedgerError> {
+    Ok(AlarmRow {
+        number: unsigned(get(row, "number")?, "number")?,
+        alarm: NewAlarm {
+            key: get(row, "alarm")?,
+            kind: get(row, "kind")?,
+            message: get(row, "message")?,
+            fields: get_json(row, "fields")?,
+        },
+        raised_at: get_instant(row, "raised_at")?,
+        cleared_at: get_instant_if_any(row, "cleared_at")?,
+    })
+}
