@@ -12,7 +12,7 @@
 //! 3. [`plan`] — what follows from the two; pure
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
-//! 6. [`desk`], [`service`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 
 pub mod audit;
 pub mod cli;
@@ -23,6 +23,7 @@ pub mod enforce;
 pub mod evidence;
 pub mod facts;
 pub mod gather;
+pub mod http;
 pub mod id;
 pub mod ledger;
 pub mod plan;
