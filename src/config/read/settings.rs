@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{Settings, stores};
+use super::{Settings, outside, stores};
 use crate::config::{Config, LedgerConfig, LedgerPlace, Limits, ScheduleConfig};
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
@@ -42,7 +42,9 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
     if let Some(stores) = &stores {
         stores::keep_apart(root, stores, &own);
     }
-    let config = join(file, ledger, policies.clone(), schedule, audit, limits, listen, stores.clone());
+    let others = (outside::outgoing(root, base), outside::tenants(root), outside::opendsr(root, base));
+    let config =
+        join(file, ledger, policies.clone(), schedule, audit, limits, listen, stores.clone(), others);
     Settings { config, policies, stores }
 }
 
@@ -56,6 +58,7 @@ fn join(
     limits: Option<Limits>,
     listen: Option<String>,
     stores: Option<std::collections::BTreeMap<crate::id::StoreId, crate::config::StoreConfig>>,
+    (outgoing, tenants, opendsr): outside::Outside,
 ) -> Option<Config> {
     Some(Config {
         file: file.to_owned(),
@@ -66,6 +69,9 @@ fn join(
         limits: limits?,
         listen: listen?,
         stores: stores?,
+        outgoing: outgoing?,
+        tenants: tenants?,
+        opendsr: opendsr?,
     })
 }
 
