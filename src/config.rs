@@ -1,6 +1,7 @@
 //! The service configuration, `retentiond.toml`, as plain types, and its reader.
 //! It owns which keys exist and their defaults; it opens nothing.
 
+pub mod outside;
 pub mod read;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use secrecy::SecretString;
 
-use crate::id::StoreId;
+use self::outside::{OpenDsrConfig, OutgoingConfig, TenantConfig};
+use crate::id::{StoreId, TenantId};
 
 /// Everything in `retentiond.toml`, with paths made absolute and defaults filled in.
 #[derive(Debug, Clone)]
@@ -31,6 +33,12 @@ pub struct Config {
     pub http: HttpConfig,
     /// `[stores.NAME]`.
     pub stores: BTreeMap<StoreId, StoreConfig>,
+    /// `[outgoing]`.
+    pub outgoing: OutgoingConfig,
+    /// `[tenants.NAME]`.
+    pub tenants: BTreeMap<TenantId, TenantConfig>,
+    /// `[opendsr]`.
+    pub opendsr: Option<OpenDsrConfig>,
 }
 
 /// Where the ledger is and what encrypts it.

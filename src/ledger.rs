@@ -3,6 +3,7 @@
 
 mod entry;
 mod error;
+mod opendsr;
 pub mod rows;
 mod seal;
 mod shown;
@@ -22,6 +23,7 @@ use crate::id::{
 use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
 pub use error::LedgerError;
+pub use opendsr::OpenDsrLedger;
 pub use rows::*;
 
 /// Opens the ledger that the configuration names, for writing; makes what is missing.
@@ -53,7 +55,7 @@ pub async fn open_read_only(config: &LedgerConfig) -> Result<Option<Box<dyn Ledg
 /// The operational database. Each method says what is true once it returns. Every method that changes something
 /// writes the audit entry of that fact in the same transaction. Safe with several processes at once.
 #[async_trait]
-pub trait Ledger: Send + Sync {
+pub trait Ledger: OpenDsrLedger + Send + Sync {
     /// The id that this ledger was born with; store markers carry it.
     async fn ledger_id(&self) -> Result<String, LedgerError>;
 

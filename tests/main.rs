@@ -21,6 +21,7 @@ mod grants;
 mod harness;
 mod ledger;
 mod mysql_store;
+mod outgoing;
 mod properties;
 mod red;
 mod redis_store;

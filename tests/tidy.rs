@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers of `ARCHITECTURE.md`, the longest path first. A module may use what lies below it, and its own files.
-const LAYERS: [(&str, u32); 26] = [
+const LAYERS: [(&str, u32); 28] = [
     ("audit::checkpoint", 30),
     ("config::read", 58),
     ("ledger::rows", 25),
@@ -27,8 +27,10 @@ const LAYERS: [(&str, u32); 26] = [
     ("outgoing", 53),
     ("enforce", 55),
     ("desk", 56),
+    ("opendsr", 56),
     ("alarms", 56),
     ("service", 57),
+    ("deliveries", 58),
     ("daemon", 60),
     ("http", 60),
     ("cli", 65),

@@ -40,6 +40,7 @@ CREATE TABLE delivery (
     number       INTEGER PRIMARY KEY,
     idempotency  TEXT NOT NULL UNIQUE,  -- what makes it the same message
     kind         TEXT NOT NULL,
+    tenant       TEXT,                  -- whom it is about, where it is about one
     url          TEXT NOT NULL,
     body         TEXT NOT NULL,
     enqueued_at  INTEGER NOT NULL,
@@ -84,3 +85,18 @@ CREATE TABLE tick (
     due_at     INTEGER NOT NULL,
     claimed_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Requests that came over OpenDSR, beside what they became in `request`. No subject is in here.
+CREATE TABLE opendsr_request (
+    number             INTEGER PRIMARY KEY,
+    tenant             TEXT NOT NULL,
+    subject_request_id TEXT NOT NULL,   -- the controller's own id
+    request_id         TEXT NOT NULL,
+    content            TEXT NOT NULL,   -- keyed digest of the body
+    callbacks          TEXT NOT NULL,   -- JSON
+    received_at        INTEGER NOT NULL,
+    told               TEXT NOT NULL,   -- the status that was told last
+    UNIQUE (tenant, subject_request_id)
+) STRICT;
+CREATE INDEX opendsr_id ON opendsr_request (subject_request_id);
+CREATE INDEX opendsr_untold ON opendsr_request (number) WHERE told NOT IN ('completed', 'cancelled');

@@ -1,5 +1,6 @@
 //! The rows of the ledger, as plain data. It owns their shapes; [`super::Ledger`] says what becomes of them.
 
+mod opendsr;
 mod outside;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +13,7 @@ use crate::id::{
 use crate::plan::{CountsByTenant, NamedSubject, Residual};
 use crate::policy::Level;
 
+pub use opendsr::{NewOpenDsr, OpenDsrClaim, OpenDsrRow};
 pub use outside::{
     AlarmRow, AnswerClaim, DeliveryFate, DeliveryRow, ExportRow, ExportState, GivenAnswer, NewAlarm,
     NewDelivery, NewExport, NewToken, ProposalRow, ProposedAction, Role, TokenRow,

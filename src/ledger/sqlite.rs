@@ -12,6 +12,7 @@ mod exports;
 mod holds;
 mod locks;
 mod open;
+mod opendsr;
 mod outcomes;
 mod outside;
 mod requests;

@@ -12,8 +12,8 @@ use retentiond::id::{
 };
 use retentiond::ledger::{
     self, EntitlementRow, Entry, Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewEntitlement, NewHold,
-    NewRequest, OpenIntent, Permits, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
-    TenantRow,
+    NewOpenDsr, NewRequest, OpenDsrClaim, OpenDsrLedger, OpenDsrRow, OpenIntent, Permits, RequestPlacement,
+    RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, SubjectOrigin};
 
@@ -70,6 +70,22 @@ fn absent<T>() -> Result<T, LedgerError> {
 
 fn unknown<T>(what: &'static str, id: &str) -> Result<T, LedgerError> {
     Err(LedgerError::Unknown { what, id: id.into() })
+}
+
+#[async_trait]
+impl OpenDsrLedger for FakeLedger {
+    async fn record_opendsr(&self, _: &NewOpenDsr, _: DateTime<Utc>) -> Result<OpenDsrClaim, LedgerError> {
+        absent()
+    }
+    async fn opendsr_requests(&self, _: &str) -> Result<Vec<OpenDsrRow>, LedgerError> {
+        absent()
+    }
+    async fn opendsr_untold(&self) -> Result<Vec<OpenDsrRow>, LedgerError> {
+        absent()
+    }
+    async fn tell_opendsr(&self, _: u64, _: &str) -> Result<(), LedgerError> {
+        absent()
+    }
 }
 
 #[async_trait]

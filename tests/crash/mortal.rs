@@ -16,8 +16,9 @@ use retentiond::ledger::sqlite::SqliteLedger;
 use retentiond::ledger::{
     AlarmRow, AnswerClaim, DeliveryFate, DeliveryRow, EntitlementRow, Entry, ExportRow, GivenAnswer, Head,
     HoldRow, Intent, Ledger, LedgerError, Mark, NewAlarm, NewDelivery, NewEntitlement, NewExport, NewHold,
-    NewRequest, NewToken, OpenIntent, Permits, ProposalRow, ProposedAction, RequestPlacement, RequestRow,
-    RequestState, RunRow, StepOutcome, Stop, TenantRow, TokenRow,
+    NewOpenDsr, NewRequest, NewToken, OpenDsrClaim, OpenDsrLedger, OpenDsrRow, OpenIntent, Permits,
+    ProposalRow, ProposedAction, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
+    TenantRow, TokenRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
@@ -67,11 +68,12 @@ fn dead() -> LedgerError {
 
 macro_rules! mortal {
     (
+        $trait:ident
         reads { $(fn $read:ident($($r:ident: $rt:ty),*) -> $ro:ty;)* }
         writes { $(fn $write:ident($($w:ident: $wt:ty),*) -> $wo:ty;)* }
     ) => {
         #[async_trait]
-        impl Ledger for Mortal {
+        impl $trait for Mortal {
             $(async fn $read(&self, $($r: $rt),*) -> Result<$ro, LedgerError> {
                 self.alive()?;
                 self.inner.$read($($r),*).await
@@ -87,6 +89,7 @@ macro_rules! mortal {
 }
 
 mortal! {
+    Ledger
     reads {
         fn ledger_id() -> String;
         fn facts() -> LedgerFacts;
@@ -163,5 +166,17 @@ mortal! {
         fn adopt_store(store: &StoreId, fingerprint: &str, reason: &str, now: DateTime<Utc>) -> ();
         fn record_entry(kind: &str, fields: serde_json::Value, now: DateTime<Utc>) -> ();
         fn set_head(head: &Head) -> ();
+    }
+}
+
+mortal! {
+    OpenDsrLedger
+    reads {
+        fn opendsr_requests(subject_request_id: &str) -> Vec<OpenDsrRow>;
+        fn opendsr_untold() -> Vec<OpenDsrRow>;
+    }
+    writes {
+        fn record_opendsr(new: &NewOpenDsr, now: DateTime<Utc>) -> OpenDsrClaim;
+        fn tell_opendsr(number: u64, status: &str) -> ();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{Settings, http, stores};
+use super::{Settings, http, outside, stores};
 use crate::config::{Config, HttpConfig, LedgerConfig, LedgerPlace, Limits, ScheduleConfig};
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
@@ -42,7 +42,9 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
     if let Some(stores) = &stores {
         stores::keep_apart(root, stores, &own);
     }
-    let config = join(file, ledger, policies.clone(), schedule, audit, limits, http, stores.clone());
+    let others = (outside::outgoing(root, base), outside::tenants(root), outside::opendsr(root, base));
+    let config =
+        join(file, ledger, policies.clone(), schedule, audit, limits, http, stores.clone(), others);
     Settings { config, policies, stores }
 }
 
@@ -56,6 +58,7 @@ fn join(
     limits: Option<Limits>,
     http: Option<HttpConfig>,
     stores: Option<std::collections::BTreeMap<crate::id::StoreId, crate::config::StoreConfig>>,
+    (outgoing, tenants, opendsr): outside::Outside,
 ) -> Option<Config> {
     Some(Config {
         file: file.to_owned(),
@@ -66,6 +69,9 @@ fn join(
         limits: limits?,
         http: http?,
         stores: stores?,
+        outgoing: outgoing?,
+        tenants: tenants?,
+        opendsr: opendsr?,
     })
 }
 

@@ -127,8 +127,10 @@ pub enum AnswerClaim {
 pub struct NewDelivery {
     /// What makes it the same message: it is sent once, however often and by however many daemons it is enqueued.
     pub key: String,
-    /// `alarm`, `notice` or `callback`.
+    /// `alarm`, `notice` or `opendsr-callback`.
     pub kind: String,
+    /// The tenant that it is about: its own list of hosts and its own secret count too.
+    pub tenant: Option<TenantId>,
     /// Where to.
     pub url: String,
     /// What to say: JSON with ids, counts and digests only.
@@ -144,6 +146,8 @@ pub struct DeliveryRow {
     pub key: String,
     /// As in [`NewDelivery::kind`].
     pub kind: String,
+    /// As in [`NewDelivery::tenant`].
+    pub tenant: Option<TenantId>,
     /// Where to.
     pub url: String,
     /// What to say.

@@ -10,6 +10,7 @@ use super::SqliteLedger;
 use super::write::{
     During, damaged, get, get_instant, get_instant_if_any, get_json, micros, signed, to_json, unsigned,
 };
+use crate::id::TenantId;
 use crate::ledger::{AlarmRow, DeliveryFate, DeliveryRow, LedgerError, NewAlarm, NewDelivery};
 
 /// The message is durable. False where it was enqueued before.
@@ -20,11 +21,12 @@ pub(super) async fn enqueue(
 ) -> Result<bool, LedgerError> {
     let mut write = ledger.write("enqueue a message").await?;
     let made = sqlx::query(
-        "INSERT INTO delivery (idempotency, kind, url, body, enqueued_at, next_at, tries)
-         VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (idempotency) DO NOTHING",
+        "INSERT INTO delivery (idempotency, kind, tenant, url, body, enqueued_at, next_at, tries)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (idempotency) DO NOTHING",
     )
     .bind(&new.key)
     .bind(&new.kind)
+    .bind(new.tenant.as_ref().map(TenantId::as_str))
     .bind(&new.url)
     .bind(&new.body)
     .bind(micros(now))
@@ -195,6 +197,7 @@ fn delivery_of(row: &SqliteRow) -> Result<DeliveryRow, LedgerError> {
         number: unsigned(get(row, "number")?, "number")?,
         key: get(row, "idempotency")?,
         kind: get(row, "kind")?,
+        tenant: tenant_of(row)?,
         url: get(row, "url")?,
         body: get(row, "body")?,
         enqueued_at: get_instant(row, "enqueued_at")?,
@@ -203,6 +206,11 @@ fn delivery_of(row: &SqliteRow) -> Result<DeliveryRow, LedgerError> {
         given_up_at: get_instant_if_any(row, "given_up_at")?,
         failure: get(row, "failure")?,
     })
+}
+
+fn tenant_of(row: &SqliteRow) -> Result<Option<TenantId>, LedgerError> {
+    let tenant: Option<&str> = get(row, "tenant")?;
+    tenant.map(|tenant| TenantId::observed(tenant).ok_or_else(|| damaged("tenant"))).transpose()
 }
 
 async fn standing_alarms(connection: &mut SqliteConnection) -> Result<Vec<AlarmRow>, LedgerError> {

@@ -28,6 +28,10 @@ pub const CONFIG_GROUPS: &[&Group] = &[
     &AUDIT,
     &LIMITS,
     &HTTP,
+    &OUTGOING,
+    &TENANT_OWN,
+    &OPENDSR,
+    &OPENDSR_IDENTITIES,
     &MYSQL,
     &SQLITE,
     &REDIS,
@@ -50,6 +54,9 @@ pub static CONFIG: Group = Group {
         required("limits", Shape::Section(&LIMITS), "What one run may erase without approval."),
         optional("http", Shape::Section(&HTTP), "The HTTP interface."),
         optional("stores", Shape::Named(STORE_GROUPS), "The systems that hold data, by name."),
+        optional("outgoing", Shape::Section(&OUTGOING), "Where messages may be sent."),
+        optional("tenants", Shape::Named(&[&TENANT_OWN]), "What is particular to a tenant, by its name."),
+        optional("opendsr", Shape::Section(&OPENDSR), "Requests over OpenDSR."),
     ],
 };
 
@@ -122,6 +129,75 @@ pub static HTTP: Group = Group {
         optional("key", Shape::Text, "Its key (PEM)."),
         optional("metrics", Shape::Text, "Address and port of the metrics' own listener. Default: none."),
         optional("rate", Shape::Count, "Calls a second that one principal may make. Default: 100."),
+    ],
+};
+
+/// `[outgoing]`.
+pub static OUTGOING: Group = Group {
+    name: "[outgoing]",
+    keys: &[
+        optional("hosts", Shape::Texts, "Hosts that may be called, each with a port where it is not 443."),
+        optional(
+            "private_hosts",
+            Shape::Texts,
+            "Of the hosts that may be called, host:port of those that may be private and need no https.",
+        ),
+        optional("ca_file", Shape::Text, "Certificate authorities beside those of the machine, PEM."),
+    ],
+};
+
+/// `[tenants.NAME]`.
+pub static TENANT_OWN: Group = Group {
+    name: "[tenants.NAME]",
+    keys: &[
+        optional("controller", Shape::Text, "How the tenant is called as a controller. Default: its name."),
+        optional(
+            "callback_hosts",
+            Shape::Texts,
+            "Hosts that may be called about this tenant, beside [outgoing] hosts.",
+        ),
+        optional("secret", Shape::Text, "Signs messages about this tenant; take it from the environment."),
+    ],
+};
+
+/// `[opendsr]`.
+pub static OPENDSR: Group = Group {
+    name: "[opendsr]",
+    keys: &[
+        required(
+            "domain",
+            Shape::Text,
+            "The domain that receives requests, and that the certificate is for.",
+        ),
+        required("certificate", Shape::Text, "PEM file: the certificate, then those behind it."),
+        required("key", Shape::Text, "PEM file: the certificate's RSA key."),
+        optional(
+            "identities",
+            Shape::Section(&OPENDSR_IDENTITIES),
+            "Kinds of subject by identity type. Default: the kind of the same name.",
+        ),
+    ],
+};
+
+const fn identity(name: &'static str) -> Key {
+    optional(name, Shape::Text, "The kind of subject that it is in policies.")
+}
+
+/// `[opendsr] identities`.
+pub static OPENDSR_IDENTITIES: Group = Group {
+    name: "[opendsr.identities]",
+    keys: &[
+        identity("controller_customer_id"),
+        identity("android_advertising_id"),
+        identity("android_id"),
+        identity("email"),
+        identity("fire_advertising_id"),
+        identity("ios_advertising_id"),
+        identity("ios_vendor_id"),
+        identity("microsoft_advertising_id"),
+        identity("microsoft_publisher_id"),
+        identity("roku_publisher_id"),
+        identity("roku_advertising_id"),
     ],
 };
 
