@@ -240,8 +240,10 @@ async fn read(
     let mut approvals = Approvals::new();
     if let (Some(plan), Some(only)) = (&stored, &only) {
         for step in plan.steps.iter().filter(|step| only.contains(&step.step_id)) {
-            *approvals.entry((step.category.clone(), step.store.clone())).or_default() += step.records;
+            *approvals.records.entry((step.category.clone(), step.store.clone())).or_default() += step.records;
         }
+        // Only exports that the plan named: one that was asked for since was not approved by anybody.
+        approvals.exports.extend(plan.refusals.iter().filter_map(|refusal| refusal.export_id.clone()));
     }
     let known = order.sees(gather::ledger_facts(Some(ledger), world.clock.now()).await?);
     let facts = gather::facts(world, readers, known, at).await?;
@@ -363,7 +365,14 @@ impl<'a> Run<'a> {
         let known = |refusal: &Refusal| refusal.code == "identity" && &refusal.store == store;
         if !self.refusals.iter().any(known) {
             let code = "identity".to_owned();
-            self.refusals.push(Refusal { code, category, store: store.clone(), message, approve: None });
+            self.refusals.push(Refusal {
+                code,
+                category,
+                store: store.clone(),
+                message,
+                approve: None,
+                export_id: None,
+            });
         }
     }
 

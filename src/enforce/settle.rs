@@ -97,9 +97,10 @@ fn counted(world: &World, facts: &Facts, open: &OpenRequest, at: DateTime<Utc>) 
         if records > 0 {
             let entry = left.entry(group.placement.name.clone()).or_default();
             match group.reason {
-                Reason::Hold => entry.held += records,
+                // A request whose tenant waits for an export rests as under a hold.
+                Reason::Hold | Reason::Grace => entry.held += records,
                 Reason::Request => entry.erase += records,
-                Reason::Grace | Reason::Termination | Reason::Entitlement | Reason::Age | Reason::Parked => {}
+                Reason::Termination | Reason::Entitlement | Reason::Age | Reason::Parked => {}
             }
         }
     }

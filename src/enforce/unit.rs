@@ -337,6 +337,7 @@ impl Run<'_> {
                     store: step.store.clone(),
                     message: format!("the emergency stop was thrown: {}", stop.reason),
                     approve: None,
+                    export_id: None,
                 });
                 self.stop = Some(stop.reason);
                 Next::Halt
