@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use chrono_tz::Tz;
 use secrecy::SecretString;
 
-use crate::id::StoreId;
+use crate::id::{StoreId, TenantId};
 
 /// Everything in `retentiond.toml`, with paths made absolute and defaults filled in.
 #[derive(Debug, Clone)]
@@ -29,8 +30,50 @@ pub struct Config {
     pub limits: Limits,
     /// `[http] listen`.
     pub listen: String,
+    /// `[alarms]`.
+    pub alarms: AlarmsConfig,
+    /// `[tenants.NAME]`. Tenants need no registration: this only says how to reach some of them.
+    pub tenants: BTreeMap<TenantId, TenantConfig>,
+    /// `[telemetry]`.
+    pub telemetry: TelemetryConfig,
     /// `[stores.NAME]`.
     pub stores: BTreeMap<StoreId, StoreConfig>,
+}
+
+/// Who is told of what is not as promised.
+#[derive(Debug, Clone)]
+pub struct AlarmsConfig {
+    /// Addresses that every alarm is sent to. They may hold secrets and are never shown.
+    pub webhooks: Vec<String>,
+    /// Signs what is sent.
+    pub secret: Option<SecretString>,
+    /// How long before its deadline a promise counts as at risk; for short deadlines a quarter of the time allowed.
+    pub lead: TimeDelta,
+}
+
+impl Default for AlarmsConfig {
+    /// Nobody is told, and a promise is at risk three days before its deadline: a long weekend.
+    fn default() -> Self {
+        Self { webhooks: Vec::new(), secret: None, lead: TimeDelta::hours(72) }
+    }
+}
+
+/// How a tenant is reached.
+#[derive(Debug, Clone, Default)]
+pub struct TenantConfig {
+    /// Where notices before the destruction of its data go; the operator's webhooks where there is none.
+    pub notices: Option<String>,
+    /// Hosts that its callbacks may name.
+    pub callback_hosts: Vec<String>,
+    /// Its id as a controller in OpenDSR.
+    pub controller: Option<String>,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Default)]
+pub struct TelemetryConfig {
+    /// Base address of a collector that takes OTLP over HTTP; no traces are made where there is none.
+    pub otlp: Option<String>,
 }
 
 /// Where the ledger is and what encrypts it.

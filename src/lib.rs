@@ -12,8 +12,10 @@
 //! 3. [`plan`] — what follows from the two; pure
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
-//! 6. [`service`], [`config`], [`cli`] — the outside
+//! 6. [`alarms`], [`metrics`] — what is not as promised, and who is told
+//! 7. [`service`], [`config`], [`cli`] — the outside
 
+pub mod alarms;
 pub mod audit;
 pub mod cli;
 pub mod clock;
@@ -24,6 +26,7 @@ pub mod facts;
 pub mod gather;
 pub mod id;
 pub mod ledger;
+pub mod metrics;
 pub mod plan;
 pub mod policy;
 pub mod schedule;

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::Board;
 use crate::gather::World;
 use crate::ledger::Ledger;
 
@@ -13,6 +14,8 @@ use crate::ledger::Ledger;
 pub struct Service {
     world: RwLock<Arc<World>>,
     ledger: Arc<dyn Ledger>,
+    /// What the last look at the promises found.
+    pub board: Board,
     /// Cancelled when the process is to stop: nothing new begins, what runs finishes its batch.
     pub stop: CancellationToken,
     /// Told when something was recorded that may bring the next run forward.
@@ -25,6 +28,7 @@ impl Service {
         Self {
             world: RwLock::new(Arc::new(world)),
             ledger,
+            board: Board::default(),
             stop: CancellationToken::new(),
             news: Notify::new(),
         }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers of `ARCHITECTURE.md`, the longest path first. A module may use what lies below it, and its own files.
-const LAYERS: [(&str, u32); 26] = [
+const LAYERS: [(&str, u32); 28] = [
     ("audit::checkpoint", 30),
     ("config::read", 58),
     ("ledger::rows", 25),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u32); 26] = [
     ("schedule", 10),
     ("plan", 20),
     ("clock", 35),
+    ("telemetry", 50),
     ("config", 39),
     ("stores", 40),
     ("ledger", 40),
@@ -28,6 +29,7 @@ const LAYERS: [(&str, u32); 26] = [
     ("enforce", 55),
     ("desk", 56),
     ("alarms", 56),
+    ("metrics", 57),
     ("service", 57),
     ("daemon", 60),
     ("http", 60),
@@ -36,8 +38,17 @@ const LAYERS: [(&str, u32); 26] = [
 ];
 
 /// Modules that hold no I/O, no clock, no randomness and nothing asynchronous.
-const PURE: [&str; 7] =
-    ["policy", "facts", "schedule", "plan", "evidence", "audit::merkle", "audit::checkpoint"];
+const PURE: [&str; 9] = [
+    "policy",
+    "facts",
+    "schedule",
+    "plan",
+    "evidence",
+    "audit::merkle",
+    "audit::checkpoint",
+    "alarms::standing",
+    "alarms::forecast",
+];
 
 /// What a pure module may not say.
 const IMPURE: [&str; 19] = [

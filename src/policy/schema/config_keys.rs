@@ -28,6 +28,9 @@ pub const CONFIG_GROUPS: &[&Group] = &[
     &AUDIT,
     &LIMITS,
     &HTTP,
+    &ALARMS,
+    &TENANTS,
+    &TELEMETRY,
     &MYSQL,
     &SQLITE,
     &REDIS,
@@ -49,6 +52,9 @@ pub static CONFIG: Group = Group {
         optional("audit", Shape::Section(&AUDIT), "Where the audit log is."),
         required("limits", Shape::Section(&LIMITS), "What one run may erase without approval."),
         optional("http", Shape::Section(&HTTP), "The HTTP interface."),
+        optional("alarms", Shape::Section(&ALARMS), "Who is told of what is not as promised."),
+        optional("tenants", Shape::Named(&[&TENANTS]), "How tenants are reached, by name."),
+        optional("telemetry", Shape::Section(&TELEMETRY), "Where traces go."),
         optional("stores", Shape::Named(STORE_GROUPS), "The systems that hold data, by name."),
     ],
 };
@@ -113,6 +119,37 @@ pub static LIMITS: Group = Group {
 pub static HTTP: Group = Group {
     name: "[http]",
     keys: &[optional("listen", Shape::Text, "Address and port. Default: 127.0.0.1:8787.")],
+};
+
+/// `[alarms]`.
+pub static ALARMS: Group = Group {
+    name: "[alarms]",
+    keys: &[
+        optional("webhooks", Shape::Texts, "Addresses that every alarm is sent to."),
+        optional("secret", Shape::Text, "Signs what is sent; take it from the environment."),
+        optional(
+            "lead",
+            Shape::Pattern("^[0-9]{1,5} (minute|hour|day)s?$"),
+            "How long before its deadline a promise is at risk; at most a quarter of the time allowed. \
+             Default: 72 hours.",
+        ),
+    ],
+};
+
+/// `[tenants.NAME]`.
+pub static TENANTS: Group = Group {
+    name: "[tenants.NAME]",
+    keys: &[
+        optional("notices", Shape::Text, "Address that notices before the destruction of its data go to."),
+        optional("callback_hosts", Shape::Texts, "Hosts that its callbacks may name."),
+        optional("controller", Shape::Text, "Its id as a controller in OpenDSR."),
+    ],
+};
+
+/// `[telemetry]`.
+pub static TELEMETRY: Group = Group {
+    name: "[telemetry]",
+    keys: &[optional("otlp", Shape::Text, "Base address of a collector that takes OTLP over HTTP.")],
 };
 
 /// A store of kind `mysql`.
