@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::audit;
 use crate::clock::Stopwatch;
 use crate::gather::{Trouble, World};
 use crate::ledger::{AlarmRow, Ledger, NewAlarm};
@@ -89,6 +90,18 @@ pub async fn watch_once(
             Some(_) => tracing::info!(alarm = number, kind, key, "alarm cleared"),
         }
     }
+    publish(world, ledger, &known, now).await;
     let standing = rows.into_iter().filter(|row| row.cleared_at.is_none()).collect();
     Ok(Watched { known, standing, changed, took: watch.elapsed() })
+}
+
+/// Signs what was recorded since the last time, so that no entry waits for a run. Where that fails, entries wait, and
+/// after a while that is an alarm.
+async fn publish(world: &World, ledger: &dyn Ledger, known: &Known, now: DateTime<Utc>) {
+    if matches!(known.sight, Sight::Blind { code: "refused" | "damaged", .. }) {
+        return;
+    }
+    if let Err(error) = audit::publish(ledger, &world.config.audit, now).await {
+        tracing::warn!(%error, "failed to publish the audit log");
+    }
 }

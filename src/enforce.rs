@@ -9,6 +9,7 @@ mod report;
 mod scrub;
 mod settle;
 mod shared;
+mod spans;
 mod step;
 mod unit;
 mod verify;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::audit;
@@ -85,6 +87,7 @@ pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Resu
 ///
 /// # Errors
 /// As [`run_once`].
+#[tracing::instrument(name = "run", skip_all, fields(run_id, plan_id))]
 pub async fn run_on(
     world: &World,
     ledger: &dyn Ledger,
@@ -245,6 +248,7 @@ impl<'a> Run<'a> {
         let in_force =
             world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone())).collect();
         ledger.begin_run(&row, plan, &in_force).await?;
+        spans::run_is(&row.run_id, plan);
         Ok(Self {
             world,
             ledger,
@@ -300,13 +304,14 @@ impl<'a> Run<'a> {
             if self.stop.is_some() {
                 return Ok(());
             }
+            pass.iter().for_each(|step| spans::begins(step));
             match pass.as_slice() {
                 [alone] => {
                     let named: Vec<&Step> =
                         steps.iter().filter(|step| step.found_by.as_ref() == Some(&alone.step_id)).collect();
-                    self.run_unit(alone, &named).await?;
+                    self.run_unit(alone, &named).instrument(spans::of_step(alone)).await?;
                 }
-                together => self.run_pass(together).await?,
+                together => self.run_pass(together).instrument(spans::of_pass(together)).await?,
             }
         }
         Ok(())

@@ -13,7 +13,7 @@
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
 //! 6. [`alarms`], [`metrics`] — what is not as promised, and who is told
-//! 7. [`service`], [`config`], [`cli`] — the outside
+//! 7. [`service`], [`config`], [`telemetry`], [`cli`] — the outside
 
 pub mod alarms;
 pub mod audit;
@@ -32,3 +32,4 @@ pub mod policy;
 pub mod schedule;
 pub mod service;
 pub mod stores;
+pub mod telemetry;

@@ -9,12 +9,16 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::audit::AuditError;
 use crate::gather::Trouble;
 use crate::ledger::LedgerError;
 use crate::plan::text::shown;
+use crate::telemetry::{self, ours_or_warnings};
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -315,7 +319,7 @@ pub(super) fn bar(what: &str, of: u64) -> Option<ProgressBar> {
 }
 
 /// Sends logs to standard error: as JSON lines by the filter in `RETENTIOND_LOG` (or `RUST_LOG`), else warnings only,
-/// as text.
+/// as text. Whatever the filter asks for, the libraries below are heard from warnings on only.
 pub(super) fn start_logging() -> Result<(), Failure> {
     let filter = ["RETENTIOND_LOG", "RUST_LOG"].into_iter().find_map(|name| {
         std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| (name, value))
@@ -326,15 +330,19 @@ pub(super) fn start_logging() -> Result<(), Failure> {
                 Failure::usage(format!("{name} is not valid: {error}"))
                     .hint("write `retentiond=info`, for example")
             })?;
-            tracing_subscriber::fmt().json().with_writer(|| Beside).with_env_filter(filter).try_init()
+            let lines = tracing_subscriber::fmt::layer().json().with_writer(|| Beside);
+            let lines = lines.with_filter(filter.and(ours_or_warnings()));
+            tracing_subscriber::registry().with(telemetry::layer()).with(lines).try_init()
         }
-        None => tracing_subscriber::fmt()
-            .without_time()
-            .with_target(false)
-            .with_ansi(stderr_has_color())
-            .with_writer(|| Beside)
-            .with_env_filter(EnvFilter::new("retentiond=warn"))
-            .try_init(),
+        None => {
+            let lines = tracing_subscriber::fmt::layer()
+                .without_time()
+                .with_target(false)
+                .with_ansi(stderr_has_color())
+                .with_writer(|| Beside)
+                .with_filter(EnvFilter::new("retentiond=warn"));
+            tracing_subscriber::registry().with(telemetry::layer()).with(lines).try_init()
+        }
     };
     // A program that has the library inside may have its own subscriber; then that one is used.
     drop(started);
