@@ -12,16 +12,17 @@
 //! 3. [`plan`] — what follows from the two; pure
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
-//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
-//! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`alarms`], [`outgoing`] — what is asked for, what is not as promised, who is told
+//! 7. [`service`], [`daemon`], [`http`], [`config`], [`cli`] — the outside
 
+pub mod alarms;
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod desk;
 pub mod daemon;
 pub mod deliveries;
+pub mod desk;
 pub mod enforce;
 pub mod evidence;
 pub mod facts;
@@ -29,6 +30,7 @@ pub mod gather;
 pub mod http;
 pub mod id;
 pub mod ledger;
+pub mod metrics;
 pub mod opendsr;
 pub mod outgoing;
 pub mod plan;
@@ -36,3 +38,4 @@ pub mod policy;
 pub mod schedule;
 pub mod service;
 pub mod stores;
+pub mod telemetry;

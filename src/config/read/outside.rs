@@ -6,6 +6,7 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
+use super::alarms::address;
 use super::settings::path;
 use crate::config::outside::{Host, OpenDsrConfig, OutgoingConfig, TenantConfig};
 use crate::id::TenantId;
@@ -45,8 +46,10 @@ fn tenant(name: &str, value: &Value<'_>) -> Option<(TenantId, TenantConfig)> {
     let section = value.section(&TENANT_OWN)?;
     let controller = section.get("controller").map_or(Some(None), |value| value.text().map(Some));
     let callback_hosts = section.get("callback_hosts").map_or(Some(Vec::new()), |value| hosts(&value));
+    let notices = section.get("notices").map_or(Some(None), |value| value.parsed(address).map(Some));
     let secret = section.get("secret").map_or(Some(None), |value| value.parsed(secret).map(Some));
-    let config = TenantConfig { controller: controller?, callback_hosts: callback_hosts?, secret: secret? };
+    let (controller, callback_hosts) = (controller?, callback_hosts?);
+    let config = TenantConfig { controller, callback_hosts, notices: notices?, secret: secret? };
     Some((id?, config))
 }
 
