@@ -2,6 +2,7 @@
 //! It owns which keys exist and their defaults; it opens nothing.
 
 pub mod read;
+mod server;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use chrono_tz::Tz;
 use secrecy::SecretString;
 
 use crate::id::StoreId;
+
+pub use server::{server_options, server_place};
 
 /// Everything in `retentiond.toml`, with paths made absolute and defaults filled in.
 #[derive(Debug, Clone)]
@@ -50,6 +53,11 @@ pub enum LedgerPlace {
         /// The file.
         path: PathBuf,
     },
+    /// A database on a `MySQL` or `MariaDB` server (`mysql://…`), for several daemons.
+    Mysql {
+        /// The address; holds a password.
+        url: SecretString,
+    },
 }
 
 impl LedgerPlace {
@@ -57,6 +65,7 @@ impl LedgerPlace {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Sqlite { path } => Some(path),
+            Self::Mysql { .. } => None,
         }
     }
 }

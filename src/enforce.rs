@@ -8,6 +8,7 @@ mod recover;
 mod report;
 mod scrub;
 mod settle;
+mod share;
 mod shared;
 mod step;
 mod unit;
@@ -22,9 +23,9 @@ use uuid::Uuid;
 use crate::audit;
 use crate::gather::{self, Readers};
 use crate::id::{Category, PlacementId, PlanId, RunId, StepId, StoreId};
-use crate::ledger::{self, Ledger, RunRow};
+use crate::ledger::{self, Ledger, Part, RunRow};
 use crate::plan::review::{Approvals, ReviewedPlan, review};
-use crate::plan::{Plan, Refusal, Step, plan};
+use crate::plan::{CountsByTenant, Plan, Refusal, Step, plan};
 use crate::policy::Policy;
 use crate::stores::{self, Store};
 
@@ -77,7 +78,9 @@ pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Resu
     let ledger = ledger::open(&world.config.ledger).await?;
     let report = run_on(world, ledger.as_ref(), order, watcher).await;
     // Evidence is published whatever came of the run.
-    audit::publish(ledger.as_ref(), &world.config.audit, world.clock.now()).await?;
+    let published = audit::publish(ledger.as_ref(), &world.config.audit, world.clock.now()).await;
+    ledger.give_back().await?;
+    published?;
     report
 }
 
@@ -91,7 +94,7 @@ pub async fn run_on(
     order: Order,
     watcher: Watcher<'_>,
 ) -> Result<RunReport, Trouble> {
-    let _place = ledger.claim_run().await?;
+    let _place = place(world, ledger, &order, watcher).await?;
     refuse_doubts(world, ledger, &order).await?;
     let mut readers = Readers::open_mended(world).await?;
     readers.prove(Some(ledger)).await?;
@@ -105,7 +108,16 @@ pub async fn run_on(
         // Before anything is done that only the approval allows.
         ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
-    run.carry_out(&reviewed.allowed().cloned().collect::<Vec<_>>()).await?;
+    let steps: Vec<Step> = reviewed.allowed().cloned().collect();
+    // What an approval allows is for the one who has it.
+    if !matches!(order, Order::Approve(_)) && ledger.share_run(&run.row.run_id).await? {
+        run.lead(&steps, &readers).await?;
+    } else {
+        run.carry_out(&steps).await?;
+    }
+    if run.is_lost {
+        return Ok(run.leave());
+    }
     let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
     if !moved.is_empty() && run.stop.is_none() {
         let (again, silent) = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
@@ -119,7 +131,13 @@ pub async fn run_on(
             run.failures.push("something changed twice while the run was under way; run it again".to_owned());
         }
     }
+    if run.is_lost || !ledger.keeps_place().await? {
+        return Ok(run.leave());
+    }
     run.scrub().await?;
+    if !ledger.keeps_place().await? {
+        return Ok(run.leave());
+    }
     let refused = reviewed.refused();
     if !refused.is_empty() && !matches!(order, Order::Approve(_)) {
         ledger.store_refused(reviewed.plan(), &refused, world.clock.now()).await?;
@@ -128,6 +146,41 @@ pub async fn run_on(
     run.record().await?;
     settle::settle(world, ledger, &readers, reviewed.plan().at).await?;
     run.end().await
+}
+
+/// The place of the run. Whoever comes while another process runs helps it first, where the ledger allows that, and
+/// where its own order is to do whatever is due; then its own run has less left to do.
+async fn place(
+    world: &World,
+    ledger: &dyn Ledger,
+    order: &Order,
+    watcher: Watcher<'_>,
+) -> Result<Box<dyn std::any::Any + Send>, Trouble> {
+    if !matches!(order, Order::Now { .. }) {
+        return Ok(ledger.claim_run().await?);
+    }
+    loop {
+        match ledger.claim_part().await? {
+            Part::Lead(place) => return Ok(place),
+            Part::Help { run, place } => {
+                share::help(world, ledger, run, watcher).await?;
+                drop(place);
+                ledger.give_back().await?;
+            }
+        }
+    }
+}
+
+/// Helps with a run that another process leads, if there is one; says whether there was.
+///
+/// # Errors
+/// As [`run_once`].
+pub async fn help_once(world: &World, ledger: &dyn Ledger, watcher: Watcher<'_>) -> Result<bool, Trouble> {
+    let Some(Part::Help { run, place }) = ledger.join().await? else { return Ok(false) };
+    let helped = share::help(world, ledger, run, watcher).await;
+    drop(place);
+    ledger.give_back().await?;
+    helped.map(|()| true)
 }
 
 /// A stop, a clock that runs behind the ledger, or an instant in the future: nothing is begun.
@@ -221,6 +274,14 @@ struct Run<'a> {
     refusals: Vec<Refusal>,
     failures: Vec<String>,
     stop: Option<String>,
+    /// Others may have taken over: nothing more is done, and nothing recorded.
+    is_lost: bool,
+    /// False for a helper, which records nothing itself.
+    is_leader: bool,
+    /// Where it begins among the steps that several processes share.
+    offset: u16,
+    /// What processes that died had done of steps.
+    inherited: BTreeMap<StepId, CountsByTenant>,
     /// How long the store took to erase the last batch: about as long as it held its locks.
     erasing: std::time::Duration,
 }
@@ -245,7 +306,13 @@ impl<'a> Run<'a> {
         let in_force =
             world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone())).collect();
         ledger.begin_run(&row, plan, &in_force).await?;
-        Ok(Self {
+        Ok(Self { is_leader: true, offset: 0, ..Self::of(world, ledger, row, watcher) })
+    }
+
+    /// A part in a run that another process has begun.
+    fn of(world: &'a World, ledger: &'a dyn Ledger, row: RunRow, watcher: Watcher<'a>) -> Self {
+        let [.., high, low] = Uuid::now_v7().into_bytes();
+        Self {
             world,
             ledger,
             watcher,
@@ -256,8 +323,12 @@ impl<'a> Run<'a> {
             refusals: Vec::new(),
             failures: Vec::new(),
             stop: None,
+            is_lost: false,
+            is_leader: false,
+            offset: u16::from_be_bytes([high, low]),
+            inherited: BTreeMap::new(),
             erasing: std::time::Duration::ZERO,
-        })
+        }
     }
 
     /// Stores that could not be asked, also while they were counted: the run did not do what it should. A store that
@@ -300,16 +371,21 @@ impl<'a> Run<'a> {
             if self.stop.is_some() {
                 return Ok(());
             }
-            match pass.as_slice() {
-                [alone] => {
-                    let named: Vec<&Step> =
-                        steps.iter().filter(|step| step.found_by.as_ref() == Some(&alone.step_id)).collect();
-                    self.run_unit(alone, &named).await?;
-                }
-                together => self.run_pass(together).await?,
-            }
+            self.run_one(&pass, steps).await?;
         }
         Ok(())
+    }
+
+    /// Runs one of them.
+    async fn run_one(&mut self, pass: &[&Step], steps: &[Step]) -> Result<(), Trouble> {
+        match pass {
+            [alone] => {
+                let named: Vec<&Step> =
+                    steps.iter().filter(|step| step.found_by.as_ref() == Some(&alone.step_id)).collect();
+                self.run_unit(alone, &named).await
+            }
+            together => self.run_pass(together).await,
+        }
     }
 
     /// What would take the place of steps that moved but is over a limit by now waits as any other refused step.
