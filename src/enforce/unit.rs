@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::pace::{next_window, records_max, window_of};
@@ -415,7 +416,8 @@ impl Run<'_> {
     }
 }
 
-/// Erases, and asks before each try whether the lease still allows it: a process that was paused stops here. Guarded by
+/// Erases, and asks the lease before each try and each time that an answer of the store has come: a process that was
+/// paused goes no further, and what it had not yet committed is undone. Guarded by
 /// `a_paused_process_erases_nothing_when_it_wakes`.
 pub(super) async fn erase_within(
     lease: &Lease,
@@ -425,18 +427,24 @@ pub(super) async fn erase_within(
     method: Method,
 ) -> Result<Erased, StoreError> {
     insist(|| async {
-        if !lease.is_good() {
-            return Err(StoreError {
-                kind: ErrorKind::Refused,
-                retry: Retry::Never,
-                operation: "erase",
-                store: query.placement.store.clone(),
-                message: "the lease of this process has run out".to_owned(),
-            });
-        }
-        store.erase(query, batch, method).await
+        let mut erasing = std::pin::pin!(store.erase(query, batch, method));
+        std::future::poll_fn(|context| match lease.is_good() {
+            true => erasing.as_mut().poll(context),
+            false => Poll::Ready(Err(run_out(query))),
+        })
+        .await
     })
     .await
+}
+
+fn run_out(query: &Query) -> StoreError {
+    StoreError {
+        kind: ErrorKind::Refused,
+        retry: Retry::Never,
+        operation: "erase",
+        store: query.placement.store.clone(),
+        message: "the lease of this process has run out".to_owned(),
+    }
 }
 
 /// Calls a store until it answers or says that trying again is of no use. What a store is asked to erase is asked

@@ -75,10 +75,7 @@ impl Server {
     /// Begins a writing transaction; waits for its turn.
     pub(super) async fn begin(&self, operation: &'static str) -> Result<Session, LedgerError> {
         self.writes(operation)?;
-        let mut wire = self.pool.take().await.during(operation)?;
-        wire.begin().await.during(operation)?;
-        wire.raw(TURN).await.during(operation)?;
-        Ok(Session::Mysql(wire))
+        Ok(Session::Mysql(self.pool.take_turn(TURN).await.during(operation)?))
     }
 
     /// Begins to read: everything that is read is as of one instant.

@@ -11,8 +11,6 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::clock::Stopwatch;
-
 /// Connections at once: what a run, HTTP handlers and the audit writer need, each for milliseconds. A server allows
 /// some hundred to all its clients.
 const CONNECTIONS_MAX: usize = 8;
@@ -22,9 +20,6 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long one statement may take: longer than a writer waits for its turn, and a large plan takes to be stored.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A connection that rested longer is asked first whether its server is still there.
-const REST_MAX: Duration = Duration::from_secs(1);
 
 /// What every connection is set to. A text that does not fit is an error and never cut; a writer waits 20 s for its
 /// turn, since a turn takes milliseconds unless a disk hangs.
@@ -54,7 +49,7 @@ pub(super) enum Role {
 pub(super) struct Pool {
     options: MySqlConnectOptions,
     role: Role,
-    idle: Mutex<Vec<(MySqlConnection, Stopwatch)>>,
+    idle: Mutex<Vec<MySqlConnection>>,
     places: Arc<Semaphore>,
 }
 
@@ -62,6 +57,8 @@ pub(super) struct Pool {
 pub(in crate::ledger) struct Wire {
     connection: Option<MySqlConnection>,
     is_working: bool,
+    /// It was used before, and its server may have closed it since.
+    has_rested: bool,
     pool: Arc<Pool>,
     _place: OwnedSemaphorePermit,
 }
@@ -83,23 +80,43 @@ impl Pool {
         self.role
     }
 
-    /// Takes a connection, or opens one.
+    /// Takes a connection whose server answers, or opens one.
     pub(super) async fn take(self: &Arc<Self>) -> Result<Wire, sqlx::Error> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
         loop {
-            let rested = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match rested {
-                Some((connection, since)) if since.elapsed() < REST_MAX => connection,
-                Some((mut connection, _)) => match timeout(CONNECT_PATIENCE, connection.ping()).await {
-                    Ok(Ok(())) => connection,
-                    // It was lost while it rested.
-                    Ok(Err(_)) | Err(_) => continue,
-                },
-                None => self.connect().await?,
-            };
-            let (connection, pool) = (Some(connection), Arc::clone(self));
-            return Ok(Wire { connection, is_working: false, pool, _place: place });
+            let mut wire = self.take_unasked().await?;
+            if !wire.has_rested || wire.ask(async |connection| connection.ping().await).await.is_ok() {
+                return Ok(wire);
+            }
+            // It was lost while it rested.
         }
+    }
+
+    /// Takes a connection, and begins a transaction that takes the turn of a writer with this statement.
+    pub(super) async fn take_turn(self: &Arc<Self>, turn: &'static str) -> Result<Wire, sqlx::Error> {
+        loop {
+            let mut wire = self.take_unasked().await?;
+            match wire.begin().await {
+                Ok(()) => {
+                    wire.raw(turn).await?;
+                    return Ok(wire);
+                }
+                // It was lost while it rested, and nothing has begun.
+                Err(_) if wire.has_rested => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn take_unasked(self: &Arc<Self>) -> Result<Wire, sqlx::Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        let rested = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let has_rested = rested.is_some();
+        let connection = match rested {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let (connection, pool) = (Some(connection), Arc::clone(self));
+        Ok(Wire { connection, is_working: false, has_rested, pool, _place: place })
     }
 
     async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
@@ -117,13 +134,13 @@ impl Pool {
     }
 
     fn put_back(&self, connection: MySqlConnection) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, Stopwatch::start()));
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
     /// Closes the connections that rest.
     pub(super) async fn close(&self) {
         let resting = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
-        for (connection, _) in resting {
+        for connection in resting {
             // A server that does not take leave has closed the connection too.
             let _left = timeout(CONNECT_PATIENCE, connection.close()).await;
         }
