@@ -62,3 +62,34 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+/// Time that has passed in the world, also while the process was stopped or the machine slept: for leases. Where the
+/// clocks disagree the longest counts, so that nobody believes in a lease that others may have taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Vigil {
+    awake: std::time::Instant,
+    boot: std::time::Duration,
+    wall: std::time::SystemTime,
+}
+
+impl Vigil {
+    /// Starts counting.
+    #[expect(clippy::disallowed_methods, reason = "the one place that may ask the system")]
+    pub fn start() -> Self {
+        Self { awake: std::time::Instant::now(), boot: since_boot(), wall: std::time::SystemTime::now() }
+    }
+
+    /// The most time that can have passed since the start.
+    #[expect(clippy::disallowed_methods, reason = "the one place that may ask the system")]
+    pub fn elapsed(self) -> std::time::Duration {
+        let wall = std::time::SystemTime::now().duration_since(self.wall).unwrap_or_default();
+        self.awake.elapsed().max(since_boot().saturating_sub(self.boot)).max(wall)
+    }
+}
+
+/// The kernel's time since boot, which goes on while the machine sleeps.
+fn since_boot() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    std::time::Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}

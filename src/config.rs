@@ -3,6 +3,7 @@
 
 pub mod outside;
 pub mod read;
+mod server;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use secrecy::SecretString;
 
 use self::outside::{OpenDsrConfig, OutgoingConfig, TenantConfig};
 use crate::id::{StoreId, TenantId};
+
+pub use server::{server_options, server_place};
 
 /// Everything in `retentiond.toml`, with paths made absolute and defaults filled in.
 #[derive(Debug, Clone)]
@@ -88,6 +91,11 @@ pub enum LedgerPlace {
         /// The file.
         path: PathBuf,
     },
+    /// A database on a `MySQL` or `MariaDB` server (`mysql://…`), for several daemons.
+    Mysql {
+        /// The address; holds a password.
+        url: SecretString,
+    },
 }
 
 impl LedgerPlace {
@@ -95,6 +103,7 @@ impl LedgerPlace {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Sqlite { path } => Some(path),
+            Self::Mysql { .. } => None,
         }
     }
 }

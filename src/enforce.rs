@@ -8,6 +8,7 @@ mod recover;
 mod report;
 mod scrub;
 mod settle;
+mod share;
 mod shared;
 mod spans;
 mod step;
@@ -29,12 +30,13 @@ use crate::gather::{self, Readers};
 use crate::id::{Category, PlacementId, PlanId, RunId, StepId, StoreId};
 use crate::ledger::{self, Ledger, RunRow};
 use crate::plan::review::{Approvals, ReviewedPlan, review};
-use crate::plan::{Plan, Refusal, Step, plan};
+use crate::plan::{CountsByTenant, Plan, Refusal, Step, plan};
 use crate::policy::Policy;
 use crate::stores::{self, Store};
 
 pub use crate::gather::{Trouble, World};
 pub use report::{PlacementReport, RunReport, RunStatus};
+pub use share::help_once;
 
 /// How far a clock may be behind what the ledger has seen before nothing is erased any more: enough for ordinary
 /// corrections by NTP, far less than any period.
@@ -108,7 +110,9 @@ pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Resu
     let ledger = ledger::open(&world.config.ledger).await?;
     let report = run_on(world, ledger.as_ref(), order, watcher).await;
     // Evidence is published whatever came of the run.
-    audit::publish(ledger.as_ref(), &world.config.audit, world.clock.now()).await?;
+    let published = audit::publish(ledger.as_ref(), &world.config.audit, world.clock.now()).await;
+    ledger.give_back().await?;
+    published?;
     report
 }
 
@@ -138,7 +142,7 @@ pub async fn run_until(
     watcher: Watcher<'_>,
     stop: &CancellationToken,
 ) -> Result<RunReport, Trouble> {
-    let _place = unless(stop, ledger.claim_run()).await?;
+    let _place = share::place(world, ledger, &order, watcher, stop).await?;
     refuse_doubts(world, ledger, &order).await?;
     let mut readers = unless(stop, Readers::open_mended(world)).await?;
     readers.prove(Some(ledger)).await?;
@@ -152,7 +156,16 @@ pub async fn run_until(
         // Before anything is done that only the approval allows.
         ledger.approve(&reviewed.plan().plan_id, world.clock.now()).await?;
     }
-    run.carry_out(&reviewed.allowed().cloned().collect::<Vec<_>>()).await?;
+    let steps: Vec<Step> = reviewed.allowed().cloned().collect();
+    // What an approval allows is for the one who has it.
+    if !matches!(order, Order::Approve(_)) && ledger.share_run(&run.row.run_id).await? {
+        run.lead(&steps, &readers).await?;
+    } else {
+        run.carry_out(&steps).await?;
+    }
+    if run.is_lost {
+        return Ok(run.leave());
+    }
     let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
     if !moved.is_empty() && run.stop.is_none() {
         let at = reviewed.plan().at;
@@ -166,7 +179,13 @@ pub async fn run_until(
             run.failures.push("something changed twice while the run was under way; run it again".to_owned());
         }
     }
+    if run.is_lost || !ledger.keeps_place().await? {
+        return Ok(run.leave());
+    }
     run.scrub().await?;
+    if !ledger.keeps_place().await? {
+        return Ok(run.leave());
+    }
     let refused = reviewed.refused();
     if !refused.is_empty() && !matches!(order, Order::Approve(_)) {
         ledger.store_refused(reviewed.plan(), &refused, world.clock.now()).await?;
@@ -289,6 +308,14 @@ struct Run<'a> {
     /// Cancelled when the process is to stop.
     sign: &'a CancellationToken,
     is_interrupted: bool,
+    /// Others may have taken over: nothing more is done, and nothing recorded.
+    is_lost: bool,
+    /// False for a helper, which records nothing itself.
+    is_leader: bool,
+    /// Where it begins among the steps that several processes share.
+    offset: u16,
+    /// What processes that died had done of steps.
+    inherited: BTreeMap<StepId, CountsByTenant>,
     /// How long the store took to erase the last batch: about as long as it held its locks.
     erasing: Duration,
 }
@@ -315,7 +342,19 @@ impl<'a> Run<'a> {
             world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone())).collect();
         ledger.begin_run(&row, plan, &in_force).await?;
         spans::run_is(&row.run_id, plan);
-        Ok(Self {
+        Ok(Self { is_leader: true, offset: 0, ..Self::of(world, ledger, row, watcher, sign) })
+    }
+
+    /// A part in a run that another process has begun.
+    fn of(
+        world: &'a World,
+        ledger: &'a dyn Ledger,
+        row: RunRow,
+        watcher: Watcher<'a>,
+        sign: &'a CancellationToken,
+    ) -> Self {
+        let [.., high, low] = Uuid::now_v7().into_bytes();
+        Self {
             world,
             ledger,
             watcher,
@@ -328,8 +367,12 @@ impl<'a> Run<'a> {
             stop: None,
             sign,
             is_interrupted: false,
+            is_lost: false,
+            is_leader: false,
+            offset: u16::from_be_bytes([high, low]),
+            inherited: BTreeMap::new(),
             erasing: Duration::ZERO,
-        })
+        }
     }
 
     /// Stores that could not be asked, also while they were counted: the run did not do what it should. A store that
@@ -388,17 +431,22 @@ impl<'a> Run<'a> {
             if self.stop.is_some() {
                 return Ok(());
             }
-            pass.iter().for_each(|step| spans::begins(step));
-            match pass.as_slice() {
-                [alone] => {
-                    let named: Vec<&Step> =
-                        steps.iter().filter(|step| step.found_by.as_ref() == Some(&alone.step_id)).collect();
-                    self.run_unit(alone, &named).instrument(spans::of_step(alone)).await?;
-                }
-                together => self.run_pass(together).instrument(spans::of_pass(together)).await?,
-            }
+            self.run_one(&pass, steps).await?;
         }
         Ok(())
+    }
+
+    /// Runs one of them.
+    async fn run_one(&mut self, pass: &[&Step], steps: &[Step]) -> Result<(), Trouble> {
+        pass.iter().for_each(|step| spans::begins(step));
+        match pass {
+            [alone] => {
+                let named: Vec<&Step> =
+                    steps.iter().filter(|step| step.found_by.as_ref() == Some(&alone.step_id)).collect();
+                self.run_unit(alone, &named).instrument(spans::of_step(alone)).await
+            }
+            together => self.run_pass(together).instrument(spans::of_pass(together)).await,
+        }
     }
 
     /// What would take the place of steps that moved but is over a limit by now waits as any other refused step.

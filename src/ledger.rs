@@ -1,12 +1,14 @@
 //! The ledger: what was asked, ordered, decided and done, and nothing that a store holds.
-//! It owns the trait [`Ledger`] and its row types; `sqlite` is the embedded default. It makes no policy decision.
+//! It owns the trait [`Ledger`] and its row types; [`SqlLedger`] keeps them, in a file or on a server. It makes no policy decision.
 
 mod entry;
 mod error;
+mod mysql;
 mod opendsr;
 pub mod rows;
 mod seal;
 mod shown;
+mod sql;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use crate::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 pub use error::LedgerError;
 pub use opendsr::OpenDsrLedger;
 pub use rows::*;
+pub use sql::SqlLedger;
 
 /// Opens the ledger that the configuration names, for writing; makes what is missing.
 ///
@@ -33,9 +36,8 @@ pub use rows::*;
 /// [`LedgerError::Unreachable`] where it cannot be read or written.
 pub async fn open(config: &LedgerConfig) -> Result<Box<dyn Ledger>, LedgerError> {
     match &config.place {
-        LedgerPlace::Sqlite { path } => {
-            Ok(Box::new(sqlite::SqliteLedger::open(path, &config.key_file).await?))
-        }
+        LedgerPlace::Sqlite { path } => Ok(Box::new(SqlLedger::open(path, &config.key_file).await?)),
+        LedgerPlace::Mysql { url } => Ok(Box::new(SqlLedger::connect(url, &config.key_file).await?)),
     }
 }
 
@@ -46,7 +48,11 @@ pub async fn open(config: &LedgerConfig) -> Result<Box<dyn Ledger>, LedgerError>
 pub async fn open_read_only(config: &LedgerConfig) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
     match &config.place {
         LedgerPlace::Sqlite { path } => {
-            let ledger = sqlite::SqliteLedger::open_read_only(path, &config.key_file).await?;
+            let ledger = SqlLedger::open_read_only(path, &config.key_file).await?;
+            Ok(ledger.map(|ledger| -> Box<dyn Ledger> { Box::new(ledger) }))
+        }
+        LedgerPlace::Mysql { url } => {
+            let ledger = SqlLedger::connect_read_only(url, &config.key_file).await?;
             Ok(ledger.map(|ledger| -> Box<dyn Ledger> { Box::new(ledger) }))
         }
     }
@@ -137,6 +143,53 @@ pub trait Ledger: OpenDsrLedger + Send + Sync {
     /// Only one run at a time: waits until no other process runs, then holds the place until the guard is dropped
     /// or the process dies.
     async fn claim_run(&self) -> Result<Box<dyn std::any::Any + Send>, LedgerError>;
+    /// Waits for the place of the run, or helps whoever has it, if that run takes help.
+    async fn claim_part(&self) -> Result<Part, LedgerError> {
+        Ok(Part::Lead(self.claim_run().await?))
+    }
+    /// Helps whoever runs, if there is a run that takes help.
+    async fn join(&self) -> Result<Option<Part>, LedgerError> {
+        Ok(None)
+    }
+    /// The run takes help from now on, and its steps are claimed one by one. False where nobody could help.
+    async fn share_run(&self, _run: &RunId) -> Result<bool, LedgerError> {
+        Ok(false)
+    }
+    /// True while the run goes on, and whoever leads it lives.
+    async fn is_led(&self, _run: &RunId) -> Result<bool, LedgerError> {
+        Ok(false)
+    }
+    /// Those of the steps that nobody living is at and nobody has handed in are this process's from now on. `None` where
+    /// its lease is lost.
+    async fn claim_steps(&self, _run: &RunId, steps: &[StepId]) -> Result<Option<Vec<Claimed>>, LedgerError> {
+        let claimed = |step: &StepId| Claimed { step_id: step.clone(), is_inherited: false };
+        Ok(Some(steps.iter().map(claimed).collect()))
+    }
+    /// What came of steps that this process has claimed is told to who leads the run: durable, once and for all. False
+    /// where its lease is lost.
+    async fn hand_in(&self, _run: &RunId, _steps: &[StepId], _text: &str) -> Result<bool, LedgerError> {
+        Ok(true)
+    }
+    /// What was handed in. Of steps handed in together the first has the text, and the others an empty one.
+    async fn handed_in(&self, _run: &RunId) -> Result<Vec<(StepId, String)>, LedgerError> {
+        Ok(Vec::new())
+    }
+    /// The plan that a run was begun with.
+    async fn plan_of_run(&self, run: &RunId) -> Result<Plan, LedgerError> {
+        Err(LedgerError::Unknown { what: "run", id: run.to_string() })
+    }
+    /// What came of the finished batches of a step in a run.
+    async fn counts_of_step(&self, _run: &RunId, _step: &StepId) -> Result<CountsByTenant, LedgerError> {
+        Ok(CountsByTenant::new())
+    }
+    /// False where others may have taken the place of the run meanwhile: then nothing more is recorded for it here.
+    async fn keeps_place(&self) -> Result<bool, LedgerError> {
+        Ok(true)
+    }
+    /// What was claimed and dropped is free for others once this returns; without it, a moment later.
+    async fn give_back(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
     /// The run and its plan are durable; the digests of the policies that are in force are recorded.
     async fn begin_run(
         &self,
@@ -173,10 +226,10 @@ pub trait Ledger: OpenDsrLedger + Send + Sync {
     /// As [`Ledger::begin_batches`], for one step.
     async fn begin_batch(&self, intent: &Intent, now: DateTime<Utc>) -> Result<Permit, LedgerError> {
         Ok(match self.begin_batches(std::slice::from_ref(intent), now).await? {
-            Permits::Granted { numbers, lock } => {
+            Permits::Granted { numbers, lock, lease } => {
                 let number = numbers.first().copied();
                 let number = number.ok_or_else(|| LedgerError::State("a batch has no number".to_owned()))?;
-                Permit::Granted(BatchGuard { number, lock })
+                Permit::Granted(BatchGuard { number, lock, lease })
             }
             Permits::Refused { why, .. } => why,
         })

@@ -1,9 +1,11 @@
 //! What every ledger promises, whichever database holds it: each test takes two handles on one ledger.
-//! It owns the suite and its fixtures; what only `SQLite` can show is in `sqlite`.
+//! It owns the suite and its fixtures; what only one database can show is in `sqlite` and `mariadb`.
 
 mod batches;
 mod facts;
 mod log;
+mod mariadb;
+mod outside;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use retentiond::ledger::{
 use retentiond::plan::{Plan, Reason, Selection, Step, TenantScope, Totals};
 use retentiond::policy::{Level, Method};
 
-/// Runs each test on `SQLite`, with two handles on one file.
+/// Runs each test on `SQLite`, with two handles on one file, and on `MariaDB`, with two on one database.
 macro_rules! on_every_ledger {
     ($($name:ident),* $(,)?) => {
         mod on_sqlite {
@@ -24,6 +26,16 @@ macro_rules! on_every_ledger {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let place = crate::ledger::sqlite::Place::new();
+                    let (one, other) = (place.open().await, place.open().await);
+                    super::$name(&one, &other).await;
+                }
+            )*
+        }
+        mod on_mariadb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let place = crate::ledger::mariadb::Place::new().await;
                     let (one, other) = (place.open().await, place.open().await);
                     super::$name(&one, &other).await;
                 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::pace::{next_window, records_max, window_of};
 use super::step::Draft;
-use super::unit::{Line, Next, insist};
+use super::unit::{Line, Next, erase_within, insist};
 use super::verify::verified;
 use super::{Progress, Run, recover, spans};
 use crate::clock::Stopwatch;
@@ -123,7 +123,7 @@ impl Run<'_> {
         let mut shares = Vec::new();
         for step in steps {
             if let Some(line) = self.line(step).await? {
-                shares.push(Share { left: line.step.records, line });
+                shares.push(Share { left: self.left_of(&line), line });
             }
         }
         let pace = shares.first().map_or_else(Pace::default, |share| share.line.store.pace());
@@ -191,8 +191,9 @@ impl Run<'_> {
                 intents.push(self.intent(&share.line.step, part)?);
             }
         }
-        let (numbers, lock) = match self.ledger.begin_batches(&intents, self.world.clock.now()).await? {
-            Permits::Granted { numbers, lock } => (numbers, lock),
+        let (numbers, lock, lease) = match self.ledger.begin_batches(&intents, self.world.clock.now()).await?
+        {
+            Permits::Granted { numbers, lock, lease } => (numbers, lock, lease),
             Permits::Refused { index, why } => {
                 let Some((place, _)) = parts.get(index) else { return Ok(Some(Next::Halt)) };
                 let share = shares.remove(*place);
@@ -207,9 +208,14 @@ impl Run<'_> {
         let (Some(first), Some(query)) = (shares.first(), begun) else { return Ok(Some(Next::Halt)) };
         let (store, method) = (Arc::clone(&first.line.store), first.line.method());
         let watch = Stopwatch::start();
-        let erased = insist(|| store.erase(&query, batch, method)).await;
+        let erased = erase_within(&lease, &*store, &query, batch, method).await;
         self.erasing = watch.elapsed();
         let still = insist(|| store.absent(&query, batch)).await;
+        if !lease.is_good() {
+            // Whoever takes over asks the store what came of it.
+            self.lose();
+            return Ok(Some(Next::Halt));
+        }
         let now = self.world.clock.now();
         let Some((counts, failures, next)) = self.known(shares, &query, batch, (erased, still)).await else {
             self.leave_parts_open(shares, &parts);

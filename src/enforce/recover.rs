@@ -24,10 +24,7 @@ pub(super) async fn recover(
         match ask(world, ledger, readers, &intent).await {
             Ok(counts) => ledger.finish_batch(intent.number, &counts, world.clock.now()).await?,
             Err(trouble) => {
-                unknown.push(format!(
-                    "a batch of run `{}` in placement `{}` is still without outcome: {trouble}",
-                    intent.run_id, intent.placement
-                ));
+                unknown.push(without_outcome(&intent, &trouble));
                 still_open.insert((intent.run_id, intent.step_id));
             }
         }
@@ -54,6 +51,32 @@ pub(super) async fn recover(
         ledger.record_outcome(&draft.outcome(&run), world.clock.now()).await?;
     }
     Ok(unknown)
+}
+
+/// Closes what a dead process left open of one step. Answers what stays open since its store cannot be asked now.
+pub(super) async fn recover_step(
+    world: &World,
+    ledger: &dyn Ledger,
+    readers: &Readers,
+    run: &RunId,
+    step: &StepId,
+) -> Result<Vec<String>, Trouble> {
+    let mut unknown = Vec::new();
+    let open = ledger.open_intents().await?;
+    for intent in open.into_iter().filter(|intent| &intent.run_id == run && &intent.step_id == step) {
+        match ask(world, ledger, readers, &intent).await {
+            Ok(counts) => ledger.finish_batch(intent.number, &counts, world.clock.now()).await?,
+            Err(trouble) => unknown.push(without_outcome(&intent, &trouble)),
+        }
+    }
+    Ok(unknown)
+}
+
+fn without_outcome(intent: &OpenIntent, trouble: &Trouble) -> String {
+    format!(
+        "a batch of run `{}` in placement `{}` is still without outcome: {trouble}",
+        intent.run_id, intent.placement
+    )
 }
 
 /// Asks the store what is left of a batch whose outcome nobody wrote down.

@@ -109,6 +109,19 @@ impl Run<'_> {
         };
         self.ledger.end_run(&self.row.run_id, status.word(), self.world.clock.now()).await?;
         tracing::info!(status = status.word(), refusals = self.refusals.len(), "run ends");
+        Ok(self.report(status))
+    }
+
+    /// Others have taken the run over, or will: it is theirs to say how it ended.
+    pub(super) fn leave(mut self) -> RunReport {
+        self.failures.push(
+            "this process was out of reach of the ledger for longer than its lease; others carry on what it began"
+                .to_owned(),
+        );
+        self.report(RunStatus::Failed)
+    }
+
+    fn report(self, status: RunStatus) -> RunReport {
         let mut placements: BTreeMap<PlacementId, PlacementReport> = BTreeMap::new();
         let mut totals = Counts::default();
         for draft in &self.drafts {
@@ -126,7 +139,7 @@ impl Run<'_> {
             report.residual.sort();
             report.residual.dedup();
         }
-        Ok(RunReport {
+        RunReport {
             run_id: self.row.run_id,
             plan_id: self.row.plan_id,
             at: self.row.at,
@@ -135,6 +148,6 @@ impl Run<'_> {
             refusals: self.refusals,
             failures: self.failures,
             totals,
-        })
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::pace::{next_window, records_max, window_of};
@@ -12,11 +13,13 @@ use super::verify::{Verified, verified};
 use super::{Progress, Run, spans};
 use crate::clock::Stopwatch;
 use crate::gather::{self, Trouble};
-use crate::ledger::{Intent, Permit};
+use crate::ledger::{Intent, Lease, Permit};
 use crate::plan::decide::{named_by, rows_of};
 use crate::plan::{CountsByTenant, Refusal, Step};
 use crate::policy::{Method, Placement, Records, template};
-use crate::stores::{Batch, Budget, Found, Key, Listed, Position, Query, Retry, Store, StoreError, Value};
+use crate::stores::{
+    Batch, Budget, Erased, ErrorKind, Found, Key, Listed, Position, Query, Retry, Store, StoreError, Value,
+};
 
 /// Tries of one store call; with the pauses below, some seconds, which outlasts an ordinary lock.
 const TRIES_MAX: u32 = 4;
@@ -87,7 +90,7 @@ impl Run<'_> {
         let pace = line.store.pace();
         let most = records_max(pace, line.method(), !naming.is_empty());
         let mut keys = pace.window_keys_start;
-        let mut left = rows.records;
+        let mut left = self.left_of(&line);
         let mut shared = Vec::new();
         let mut next =
             line.find(None, Budget { records_max: left.min(most), window_keys: keys }, &naming).await;
@@ -155,10 +158,21 @@ impl Run<'_> {
         if step.method == Method::Zero {
             self.ledger.owe_scrub(&step.placement).await?;
         }
-        self.drafts.push(Draft::new(step, placement.accept_level, self.world.clock.now()));
+        let now = self.world.clock.now();
+        let mut draft = Draft::new(step, placement.accept_level, now);
+        if let Some(counts) = self.inherited.remove(&step.step_id) {
+            draft.take(&counts, now);
+        }
+        self.drafts.push(draft);
         let column = rows_of(policy, placement).and_then(|(_, column)| column.map(ToOwned::to_owned));
         let draft = self.drafts.len() - 1;
         Ok(Some(Line { step: step.clone(), placement: placement.clone(), store, query, column, draft }))
+    }
+
+    /// How many records a step may still erase: what a process that died had done of it counts.
+    pub(super) fn left_of(&self, line: &Line) -> u64 {
+        let handled = self.drafts.get(line.draft).map_or(0, Draft::handled);
+        line.step.records.saturating_sub(handled)
     }
 
     pub(super) fn fail(&mut self, draft: usize, error: &StoreError) {
@@ -342,7 +356,17 @@ impl Run<'_> {
                 self.stop = Some(stop.reason);
                 Next::Halt
             }
+            Permit::Lost => {
+                self.lose();
+                Next::Halt
+            }
         }
+    }
+
+    /// Others may have taken over what this process had begun: nothing more is done, and nothing recorded.
+    pub(super) fn lose(&mut self) {
+        self.is_lost = true;
+        self.stop = Some("the lease was lost".to_owned());
     }
 
     /// Permit, erase, read back, outcome. `None` where the unit must halt.
@@ -354,15 +378,20 @@ impl Run<'_> {
         let intent = self.intent(&line.step, batch)?;
         let guard = match self.ledger.begin_batch(&intent, self.world.clock.now()).await? {
             Permit::Granted(guard) => guard,
-            why @ (Permit::Moved | Permit::PolicyMoved | Permit::Stopped(_)) => {
+            why @ (Permit::Moved | Permit::PolicyMoved | Permit::Stopped(_) | Permit::Lost) => {
                 self.halted(&line.step, why);
                 return Ok(None);
             }
         };
         let watch = Stopwatch::start();
-        let erased = insist(|| line.store.erase(&line.query, batch, line.method())).await;
+        let erased = erase_within(&guard.lease, &*line.store, &line.query, batch, line.method()).await;
         self.erasing = watch.elapsed();
         let still = insist(|| line.store.absent(&line.query, batch)).await;
+        if !guard.lease.is_good() {
+            // Whoever takes over asks the store what came of it.
+            self.lose();
+            return Ok(None);
+        }
         let now = self.world.clock.now();
         let result = match (erased, still) {
             (Ok(erased), Ok(still)) => verified(batch, erased, &still),
@@ -390,6 +419,37 @@ impl Run<'_> {
             }
         }
         Ok(Some(result))
+    }
+}
+
+/// Erases, and asks the lease before each try and each time that an answer of the store has come: a process that was
+/// paused goes no further, and what it had not yet committed is undone. Guarded by
+/// `a_paused_process_erases_nothing_when_it_wakes`.
+pub(super) async fn erase_within(
+    lease: &Lease,
+    store: &dyn Store,
+    query: &Query,
+    batch: &Batch,
+    method: Method,
+) -> Result<Erased, StoreError> {
+    insist(|| async {
+        let mut erasing = std::pin::pin!(store.erase(query, batch, method));
+        std::future::poll_fn(|context| match lease.is_good() {
+            true => erasing.as_mut().poll(context),
+            false => Poll::Ready(Err(run_out(query))),
+        })
+        .await
+    })
+    .await
+}
+
+fn run_out(query: &Query) -> StoreError {
+    StoreError {
+        kind: ErrorKind::Refused,
+        retry: Retry::Never,
+        operation: "erase",
+        store: query.placement.store.clone(),
+        message: "the lease of this process has run out".to_owned(),
     }
 }
 

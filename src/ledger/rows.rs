@@ -3,6 +3,8 @@
 mod opendsr;
 mod outside;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -264,6 +266,28 @@ pub struct Intent {
     pub placement: PlacementId,
 }
 
+/// What a process does in a run.
+pub enum Part {
+    /// It leads one of its own, until this is dropped or the process dies.
+    Lead(Box<dyn std::any::Any + Send>),
+    /// It helps with one that another process leads.
+    Help {
+        /// The run.
+        run: RunRow,
+        /// It counts as a helper until this is dropped or the process dies.
+        place: Box<dyn std::any::Any + Send>,
+    },
+}
+
+/// A step that this process has claimed in a run that several share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Which.
+    pub step_id: StepId,
+    /// Another process had it before, and has lost its lease.
+    pub is_inherited: bool,
+}
+
 /// Whether a batch may begin.
 pub enum Permit {
     /// It may; it counts as running until the guard is dropped.
@@ -274,6 +298,29 @@ pub enum Permit {
     PolicyMoved,
     /// The emergency stop is on.
     Stopped(Stop),
+    /// This process has lost its lease, and others carry on what it had begun: do nothing more.
+    Lost,
+}
+
+/// How long whoever runs a batch may go on: asked before each call that erases. Costs nothing and asks nobody.
+#[derive(Clone, Default)]
+pub struct Lease(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Lease {
+    /// As long as the process lives: the kernel tells others when it does not.
+    pub fn endless() -> Self {
+        Self(None)
+    }
+
+    /// As long as this says.
+    pub(super) fn of(is_good: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(is_good)))
+    }
+
+    /// True where there is time enough for one more call.
+    pub fn is_good(&self) -> bool {
+        self.0.as_ref().is_none_or(|is_good| is_good())
+    }
 }
 
 /// Whether a batch that serves several steps may begin.
@@ -284,6 +331,8 @@ pub enum Permits {
         numbers: Vec<u64>,
         /// As [`BatchGuard::lock`].
         lock: Box<dyn std::any::Any + Send>,
+        /// As [`BatchGuard::lease`].
+        lease: Lease,
     },
     /// It may not, since this one of its steps may not; never [`Permit::Granted`].
     Refused {
@@ -300,6 +349,8 @@ pub struct BatchGuard {
     pub number: u64,
     /// Releases the process-wide permit when dropped, also when the process dies.
     pub lock: Box<dyn std::any::Any + Send>,
+    /// Asked before each call that erases.
+    pub lease: Lease,
 }
 
 /// An intent that no outcome followed: the process died in between.

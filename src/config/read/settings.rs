@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use secrecy::SecretString;
 
 use super::{Settings, alarms, http, outside, stores};
 use crate::config::{
     AlarmsConfig, Config, HttpConfig, LedgerConfig, LedgerPlace, Limits, ScheduleConfig, TelemetryConfig,
+    server_place,
 };
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
@@ -140,8 +142,13 @@ fn read_ledger(section: &Section<'_>, base: &Path) -> Option<LedgerConfig> {
     let place = url.and_then(|value| {
         value.parsed(|text| {
             if text.starts_with("mysql://") {
-                let help = "use sqlite://retentiond.db";
-                return Err(Wrong::new("a ledger on MySQL is not in this version", help));
+                let url = SecretString::from(text.to_owned());
+                let help = "write mysql://USER:PASSWORD@HOST/DATABASE, with a database of its own";
+                // The address holds a password and is not repeated.
+                return match server_place(&url) {
+                    Some(_) => Ok(LedgerPlace::Mysql { url }),
+                    None => Err(Wrong::new("this is not the address of a database on a MySQL server", help)),
+                };
             }
             Ok(LedgerPlace::Sqlite { path: sqlite_path(text, base)? })
         })

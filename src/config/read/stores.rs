@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use secrecy::SecretString;
 
 use super::settings::{path, sqlite_path};
-use crate::config::{DeleteIntegrity, LedgerConfig, S3Config, StoreConfig};
+use crate::config::{DeleteIntegrity, LedgerConfig, LedgerPlace, S3Config, StoreConfig, server_place};
 use crate::facts::Capability;
 use crate::id::StoreId;
 use crate::policy::parse::name;
@@ -227,6 +227,12 @@ pub(super) fn keep_apart(root: &Section<'_>, stores: &BTreeMap<StoreId, StoreCon
     places.extend(own.policies.map(|path| ("the policies".to_owned(), path.to_owned())));
     let Some(section) = root.get("stores").and_then(|value| value.free_section()) else { return };
     for (id, store) in stores {
+        if let StoreConfig::Mysql { url } = store
+            && own.ledger.is_some_and(|ledger| is_ledger(&ledger.place, url))
+        {
+            let help = "give the ledger a database of its own, apart from what the stores keep";
+            section.fault_of(id.as_str(), &format!("the store `{id}` and the ledger are one database"), help);
+        }
         let (StoreConfig::Sqlite { path } | StoreConfig::Files { path }) = store else { continue };
         let clash = places.iter().find(|(_, other)| path.starts_with(other) || other.starts_with(path));
         if let Some((what, _)) = clash {
@@ -234,5 +240,15 @@ pub(super) fn keep_apart(root: &Section<'_>, stores: &BTreeMap<StoreId, StoreCon
             section.fault_of(id.as_str(), &format!("the store `{id}` and {what} lie in each other"), help);
         }
         places.push((format!("the store `{id}`"), path.clone()));
+    }
+}
+
+/// True where the address leads to the database that is the ledger.
+fn is_ledger(place: &LedgerPlace, store: &SecretString) -> bool {
+    match place {
+        LedgerPlace::Mysql { url } => {
+            server_place(url).is_some_and(|ledger| server_place(store) == Some(ledger))
+        }
+        LedgerPlace::Sqlite { .. } => false,
     }
 }

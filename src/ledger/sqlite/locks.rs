@@ -19,7 +19,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// What a lock is for; each is a file of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lock {
+pub(in crate::ledger) enum Lock {
     /// Shared by the batches that run, exclusive for who waits for them. There are two, used in turn: see
     /// `batches`.
     Batch {
@@ -44,7 +44,7 @@ pub(super) struct Locks {
 
 /// A lock that is held; it is given back when this is dropped or the process dies.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(in crate::ledger) struct Held {
     _file: File,
 }
 

@@ -13,11 +13,12 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection};
 
-use super::SqliteLedger;
+use super::Files;
 use super::locks::{Lock, Locks};
-use super::write::{During, damaged};
 use crate::ledger::LedgerError;
-use crate::ledger::seal::{self, Seal, fill_random};
+use crate::ledger::seal::Seal;
+use crate::ledger::sql::write::During;
+use crate::ledger::sql::{Engine, SqlLedger, birth};
 
 /// `PRAGMA application_id` of a ledger; the first migration sets it.
 const APPLICATION_ID: i64 = 1_380_275_268;
@@ -37,7 +38,7 @@ const READERS_MAX: u32 = 4;
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// Opens for writing, and makes what is missing.
-pub(super) async fn open(path: &Path, key_file: &Path) -> Result<SqliteLedger, LedgerError> {
+pub(super) async fn open(path: &Path, key_file: &Path) -> Result<SqlLedger, LedgerError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder
         && !folder.is_dir()
@@ -76,17 +77,13 @@ pub(super) async fn open(path: &Path, key_file: &Path) -> Result<SqliteLedger, L
     let (id, seal) = prepare(&writer, key_file).await?;
     let readers = readers_of(path).await?;
     // A process that died may have left bytes of a destroyed key in the log.
-    let ledger =
-        SqliteLedger { id, seal, writer: Some(writer), readers, locks, remains: AtomicBool::new(true) };
-    ledger.truncate_log().await;
-    Ok(ledger)
+    let files = Files { writer: Some(writer), readers, locks, remains: AtomicBool::new(true) };
+    files.truncate_log().await;
+    Ok(SqlLedger { id, seal, engine: Engine::Sqlite(files) })
 }
 
 /// Opens for reading; `None` where there is no ledger. Makes and changes nothing.
-pub(super) async fn open_read_only(
-    path: &Path,
-    key_file: &Path,
-) -> Result<Option<SqliteLedger>, LedgerError> {
+pub(super) async fn open_read_only(path: &Path, key_file: &Path) -> Result<Option<SqlLedger>, LedgerError> {
     if content_of(path).await? != Content::Ledger {
         return Ok(None);
     }
@@ -99,11 +96,7 @@ pub(super) async fn open_read_only(
             .during("read the schema of the database")?;
     let known = migrator();
     if applied.len() < known.iter().count() {
-        return Err(LedgerError::Doubt(
-            "the ledger has an older schema; hint: a command that records something brings it up to date, \
-             `retentiond enforce` for example"
-                .to_owned(),
-        ));
+        return Err(birth::older_schema());
     }
     let fits = applied.len() == known.iter().count()
         && known
@@ -111,7 +104,7 @@ pub(super) async fn open_read_only(
             .zip(&applied)
             .all(|(ours, (version, sum))| ours.version == *version && *ours.checksum == sum[..]);
     if !fits {
-        return Err(other_version());
+        return Err(birth::other_version());
     }
     let (id, seal) = match key_of(&mut connection, key_file).await? {
         Some(both) => both,
@@ -119,7 +112,8 @@ pub(super) async fn open_read_only(
     };
     drop(connection);
     let locks = Locks::beside(path);
-    Ok(Some(SqliteLedger { id, seal, writer: None, readers, locks, remains: AtomicBool::new(false) }))
+    let files = Files { writer: None, readers, locks, remains: AtomicBool::new(false) };
+    Ok(Some(SqlLedger { id, seal, engine: Engine::Sqlite(files) }))
 }
 
 /// What a path holds.
@@ -166,14 +160,9 @@ async fn prepare(writer: &SqlitePool, key_file: &Path) -> Result<(String, Seal),
     let both = match key_of(&mut transaction, key_file).await? {
         Some(both) => both,
         None => {
-            let mut random = [0; 16];
-            fill_random(&mut random)?;
-            let id = uuid::Builder::from_random_bytes(random).into_uuid().to_string();
-            let seal = Seal::new(seal::make_or_read(key_file)?);
-            let check = seal.check_value(&id);
-            let rows =
-                [("ledger_id", &*id), ("key_check", &*check), ("generation", "0"), ("batch_epoch", "0")];
-            for (name, value) in rows {
+            let born = birth::born(key_file)?;
+            let epoch = [("batch_epoch", "0".to_owned())];
+            for (name, value) in born.meta.into_iter().chain(epoch) {
                 sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?)")
                     .bind(name)
                     .bind(value)
@@ -181,7 +170,7 @@ async fn prepare(writer: &SqlitePool, key_file: &Path) -> Result<(String, Seal),
                     .await
                     .during("make the database")?;
             }
-            (id, seal)
+            (born.id, born.seal)
         }
     };
     transaction.commit().await.during("make the database")?;
@@ -192,7 +181,9 @@ async fn migrate<C: Migrate>(connection: &mut C) -> Result<(), LedgerError> {
     use sqlx::migrate::MigrateError;
     match migrator().run_direct(None, connection, false).await {
         Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => Err(other_version()),
+        Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => {
+            Err(birth::other_version())
+        }
         Err(error) => Err(LedgerError::Unreachable {
             operation: "bring the schema up to date",
             message: error.to_string(),
@@ -217,26 +208,7 @@ async fn key_of(
         .fetch_all(connection)
         .await
         .during("open the database")?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let value =
-        |name: &str| rows.iter().find(|(n, _)| n == name).map(|(_, v)| v).ok_or_else(|| damaged(name));
-    let id = value("ledger_id")?;
-    let Some(key) = seal::read(key_file)? else {
-        return Err(LedgerError::Doubt(format!(
-            "the key file {} of this ledger is missing; hint: it is kept beside every backup of the ledger",
-            key_file.display()
-        )));
-    };
-    let seal = Seal::new(key);
-    if &seal.check_value(id) != value("key_check")? {
-        return Err(LedgerError::Doubt(format!(
-            "the key file {} holds another key than this ledger was made with",
-            key_file.display()
-        )));
-    }
-    Ok(Some((id.clone(), seal)))
+    birth::key_of(&rows, key_file)
 }
 
 async fn readers_of(path: &Path) -> Result<SqlitePool, LedgerError> {
@@ -255,12 +227,6 @@ fn options_for(path: &Path) -> SqliteConnectOptions {
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
         .disable_statement_logging()
-}
-
-fn other_version() -> LedgerError {
-    LedgerError::Doubt(
-        "the ledger was made by another version of retentiond; hint: use a newer one".to_owned(),
-    )
 }
 
 fn unreachable(message: String) -> LedgerError {

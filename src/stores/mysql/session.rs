@@ -2,11 +2,10 @@
 //! it is opened again when it is lost. It knows no table, and what errors mean is `trouble`'s business.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode};
+use secrecy::SecretString;
+use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Column, ConnectOptions, Decode, MySql, MySqlConnection, Row, TypeInfo};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use super::identity;
 use super::trouble::{Trouble, is_lost};
 use crate::clock::Stopwatch;
+use crate::config::server_options;
 use crate::id::StoreId;
 use crate::stores::sql::Sql;
 use crate::stores::{ErrorKind, StoreError};
@@ -114,7 +114,7 @@ impl Link {
 
     /// The user and the database of an address; `None` where it cannot be read or names no database.
     pub(super) fn names_in(url: &SecretString) -> Option<(String, String)> {
-        let options = options(url)?;
+        let options = server_options(url)?;
         let database = options.get_database().filter(|database| !database.is_empty())?;
         Some((options.get_username().to_owned(), database.to_owned()))
     }
@@ -147,7 +147,7 @@ impl Link {
 
     async fn open(store: &StoreId, url: &SecretString, role: Role) -> Result<Self, StoreError> {
         let trouble = Trouble { store, operation: "open" };
-        let options = options(url).ok_or_else(|| {
+        let options = server_options(url).ok_or_else(|| {
             trouble.of(ErrorKind::Schema, "its url cannot be read; write mysql://USER:PASSWORD@HOST/DATABASE")
         })?;
         let schema = options
@@ -204,29 +204,6 @@ impl Link {
         }
         Ok(connection)
     }
-}
-
-/// Reads the address. Off this machine the server must prove its name unless the address says otherwise: the driver's
-/// own default encrypts where it is offered and verifies nothing.
-fn options(url: &SecretString) -> Option<MySqlConnectOptions> {
-    let url = url.expose_secret();
-    let options = MySqlConnectOptions::from_str(url).ok()?;
-    let is_said = url.split_once('?').is_some_and(|(_, query)| {
-        query.split('&').any(|pair| pair.starts_with("ssl-mode=") || pair.starts_with("sslmode="))
-    });
-    let host = options.get_host().trim_matches(['[', ']']);
-    let is_here = options.get_socket().is_some()
-        || host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    let options = if is_said || is_here { options } else { options.ssl_mode(MySqlSslMode::VerifyIdentity) };
-    Some(
-        options
-            .pipes_as_concat(false)
-            .no_engine_substitution(false)
-            .timezone(None)
-            .set_names(false)
-            .disable_statement_logging(),
-    )
 }
 
 /// One step of how the server goes about a statement.
@@ -403,25 +380,5 @@ impl Trouble<'_> {
         let bytes: Option<Vec<u8>> = self.get(row, index)?;
         String::from_utf8(bytes.unwrap_or_default())
             .map_err(|_| self.of(ErrorKind::Refused, "a text of the catalogue is not UTF-8"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mode(url: &str) -> MySqlSslMode {
-        options(&SecretString::from(url)).unwrap().get_ssl_mode()
-    }
-
-    #[test]
-    fn off_this_machine_the_server_must_prove_its_name_unless_the_address_says_otherwise() {
-        for url in ["mysql://u@db/calls", "mysql://u@10.0.0.7/calls", "mysql://u@db/calls?charset=utf8mb4"] {
-            assert!(matches!(mode(url), MySqlSslMode::VerifyIdentity), "{url}");
-        }
-        for url in ["mysql://u@localhost/calls", "mysql://u@127.0.0.1:3307/calls", "mysql://u@[::1]/calls"] {
-            assert!(matches!(mode(url), MySqlSslMode::Preferred), "{url}");
-        }
-        assert!(matches!(mode("mysql://u@db/calls?ssl-mode=REQUIRED"), MySqlSslMode::Required));
     }
 }

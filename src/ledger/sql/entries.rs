@@ -4,13 +4,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::query;
 use super::write::{During, damaged, get, signed, unsigned};
 use crate::ledger::{Entry, Head, LedgerError};
 
 /// An entry that records no other fact.
 pub(super) async fn record(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     kind: &str,
     fields: Value,
     now: DateTime<Utc>,
@@ -21,20 +22,20 @@ pub(super) async fn record(
 }
 
 /// How many there are.
-pub(super) async fn count(ledger: &SqliteLedger) -> Result<u64, LedgerError> {
-    let count: i64 = sqlx::query_scalar("SELECT coalesce(max(idx) + 1, 0) FROM entry")
-        .fetch_one(&ledger.readers)
+pub(super) async fn count(ledger: &SqlLedger) -> Result<u64, LedgerError> {
+    let count = query("SELECT coalesce(max(idx) + 1, 0) FROM entry")
+        .number(&mut ledger.look().await?)
         .await
         .during("count audit entries")?;
     unsigned(count, "idx")
 }
 
 /// Entries from an index on. A gap is damage, not an end.
-pub(super) async fn from(ledger: &SqliteLedger, first: u64, most: u32) -> Result<Vec<Entry>, LedgerError> {
-    let rows = sqlx::query("SELECT idx, body FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?")
+pub(super) async fn from(ledger: &SqlLedger, first: u64, most: u32) -> Result<Vec<Entry>, LedgerError> {
+    let rows = query("SELECT idx, body FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?")
         .bind(signed(first)?)
         .bind(most)
-        .fetch_all(&ledger.readers)
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read audit entries")?;
     (first..)
@@ -49,9 +50,9 @@ pub(super) async fn from(ledger: &SqliteLedger, first: u64, most: u32) -> Result
 }
 
 /// The head.
-pub(super) async fn head(ledger: &SqliteLedger) -> Result<Option<Head>, LedgerError> {
-    let row = sqlx::query("SELECT size, root FROM head")
-        .fetch_optional(&ledger.readers)
+pub(super) async fn head(ledger: &SqlLedger) -> Result<Option<Head>, LedgerError> {
+    let row = query("SELECT size, root FROM head")
+        .fetch_optional(&mut ledger.look().await?)
         .await
         .during("read the audit head")?;
     row.map(|row| Ok(Head { size: unsigned(get(&row, "size")?, "size")?, root: get(&row, "root")? }))
@@ -59,9 +60,9 @@ pub(super) async fn head(ledger: &SqliteLedger) -> Result<Option<Head>, LedgerEr
 }
 
 /// Records the head that is about to be signed. It only ever grows, and covers no entry that is not there.
-pub(super) async fn set_head(ledger: &SqliteLedger, head: &Head) -> Result<(), LedgerError> {
+pub(super) async fn set_head(ledger: &SqlLedger, head: &Head) -> Result<(), LedgerError> {
     let mut write = ledger.write("record the audit head").await?;
-    let row = sqlx::query("SELECT size, root FROM head")
+    let row = query("SELECT size, root FROM head")
         .fetch_optional(write.connection())
         .await
         .during("record the audit head")?;
@@ -74,8 +75,8 @@ pub(super) async fn set_head(ledger: &SqliteLedger, head: &Head) -> Result<(), L
             )));
         }
     }
-    let entries: i64 = sqlx::query_scalar("SELECT coalesce(max(idx) + 1, 0) FROM entry")
-        .fetch_one(write.connection())
+    let entries = query("SELECT coalesce(max(idx) + 1, 0) FROM entry")
+        .number(write.connection())
         .await
         .during("record the audit head")?;
     if head.size > unsigned(entries, "idx")? {
@@ -84,14 +85,11 @@ pub(super) async fn set_head(ledger: &SqliteLedger, head: &Head) -> Result<(), L
             head.size
         )));
     }
-    sqlx::query(
-        "INSERT INTO head (one, size, root) VALUES (1, ?, ?)
-         ON CONFLICT (one) DO UPDATE SET size = excluded.size, root = excluded.root",
-    )
-    .bind(signed(head.size)?)
-    .bind(&head.root)
-    .execute(write.connection())
-    .await
-    .during("record the audit head")?;
+    query("REPLACE INTO head (one, size, root) VALUES (1, ?, ?)")
+        .bind(signed(head.size)?)
+        .bind(&head.root)
+        .execute(write.connection())
+        .await
+        .during("record the audit head")?;
     write.commit().await
 }

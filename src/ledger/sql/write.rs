@@ -1,50 +1,57 @@
 //! One writing transaction: the fact, the generation that it moves and its audit entry, all or nothing.
 //! It owns how facts are made durable and how rows are read; it does not know any table but those three.
 
-use std::sync::atomic::Ordering;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row, Sqlite, SqliteConnection, Transaction, Type};
 
-use super::SqliteLedger;
+use super::statement::{Readable, Row, Session, query};
+use super::{Engine, SqlLedger};
 use crate::id::TenantId;
 use crate::ledger::seal::{RowKey, fill_random};
 use crate::ledger::{LedgerError, entry};
 
 /// A transaction that writes. Dropped without [`Writing::commit`], nothing has happened.
-pub(super) struct Writing<'a> {
-    ledger: &'a SqliteLedger,
-    transaction: Transaction<'static, Sqlite>,
+pub(in crate::ledger) struct Writing<'a> {
+    ledger: &'a SqlLedger,
+    session: Session,
     operation: &'static str,
     entries: Vec<String>,
     key_destroyed: bool,
 }
 
-impl SqliteLedger {
+impl SqlLedger {
     /// Begins to write; waits for other writers. `operation` is a verb for error texts.
-    pub(super) async fn write(&self, operation: &'static str) -> Result<Writing<'_>, LedgerError> {
-        let writer = self.writer(operation)?;
-        let transaction = writer.begin_with("BEGIN IMMEDIATE").await.during(operation)?;
-        Ok(Writing { ledger: self, transaction, operation, entries: Vec::new(), key_destroyed: false })
+    pub(in crate::ledger) async fn write(&self, operation: &'static str) -> Result<Writing<'_>, LedgerError> {
+        let session = match &self.engine {
+            Engine::Sqlite(files) => files.begin(operation).await?,
+            Engine::Mysql(server) => server.begin(operation).await?,
+        };
+        Ok(Writing { ledger: self, session, operation, entries: Vec::new(), key_destroyed: false })
     }
 
     /// Begins to read: everything that is read is as of one instant.
-    pub(super) async fn read(
-        &self,
-        operation: &'static str,
-    ) -> Result<Transaction<'static, Sqlite>, LedgerError> {
-        self.readers.begin().await.during(operation)
+    pub(super) async fn read(&self, operation: &'static str) -> Result<Session, LedgerError> {
+        match &self.engine {
+            Engine::Sqlite(files) => files.snapshot(operation).await,
+            Engine::Mysql(server) => server.snapshot(operation).await,
+        }
+    }
+
+    /// A connection for one look.
+    pub(super) async fn look(&self) -> Result<Session, LedgerError> {
+        match &self.engine {
+            Engine::Sqlite(files) => files.look().await,
+            Engine::Mysql(server) => server.look().await,
+        }
     }
 }
 
 impl Writing<'_> {
     /// The connection, for statements.
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.transaction
+    pub(in crate::ledger) fn connection(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// Appends the audit entry of the fact.
@@ -55,8 +62,8 @@ impl Writing<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         let operation = self.operation;
-        let next: i64 = sqlx::query_scalar("SELECT coalesce(max(idx) + 1, 0) FROM entry")
-            .fetch_one(self.connection())
+        let next = query("SELECT coalesce(max(idx) + 1, 0) FROM entry")
+            .number(self.connection())
             .await
             .during(operation)?;
         let mut bodies = Vec::new();
@@ -67,7 +74,7 @@ impl Writing<'_> {
         }
         bodies.push(entry::body(kind, fields, now)?);
         for (index, body) in (next..).zip(bodies) {
-            sqlx::query("INSERT INTO entry (idx, body) VALUES (?, ?)")
+            query("INSERT INTO entry (idx, body) VALUES (?, ?)")
                 .bind(index)
                 .bind(&body)
                 .execute(self.connection())
@@ -82,20 +89,17 @@ impl Writing<'_> {
     pub(super) async fn touch(&mut self, tenant: &TenantId) -> Result<(), LedgerError> {
         let operation = self.operation;
         let generation = read_generation(self.connection()).await? + 1;
-        sqlx::query("UPDATE meta SET value = ? WHERE name = 'generation'")
+        query("UPDATE meta SET value = ? WHERE name = 'generation'")
             .bind(generation.to_string())
             .execute(self.connection())
             .await
             .during(operation)?;
-        sqlx::query(
-            "INSERT INTO tenant_generation (tenant, generation) VALUES (?, ?)
-             ON CONFLICT (tenant) DO UPDATE SET generation = excluded.generation",
-        )
-        .bind(tenant.as_str())
-        .bind(generation)
-        .execute(self.connection())
-        .await
-        .during(operation)?;
+        query("REPLACE INTO tenant_generation (tenant, generation) VALUES (?, ?)")
+            .bind(tenant.as_str())
+            .bind(generation)
+            .execute(self.connection())
+            .await
+            .during(operation)?;
         Ok(())
     }
 
@@ -103,7 +107,7 @@ impl Writing<'_> {
     pub(super) async fn new_key(&mut self, owner: &str) -> Result<RowKey, LedgerError> {
         let operation = self.operation;
         let (key, stored) = self.ledger.seal.new_row_key(owner)?;
-        sqlx::query("INSERT INTO row_key (owner, wrapped) VALUES (?, ?)")
+        query("INSERT INTO row_key (owner, wrapped) VALUES (?, ?)")
             .bind(owner)
             .bind(stored)
             .execute(self.connection())
@@ -115,7 +119,7 @@ impl Writing<'_> {
     /// Destroys the own key of a row, if it still has one. Once committed, its bytes leave the files too.
     pub(super) async fn destroy_key(&mut self, owner: &str) -> Result<(), LedgerError> {
         let operation = self.operation;
-        let gone = sqlx::query("DELETE FROM row_key WHERE owner = ?")
+        let gone = query("DELETE FROM row_key WHERE owner = ?")
             .bind(owner)
             .execute(self.connection())
             .await
@@ -125,48 +129,28 @@ impl Writing<'_> {
     }
 
     /// Makes everything durable, then tells the entries to the process's own log.
-    pub(super) async fn commit(self) -> Result<(), LedgerError> {
-        let Self { ledger, transaction, operation, entries, key_destroyed } = self;
-        transaction.commit().await.during(operation)?;
+    pub(in crate::ledger) async fn commit(self) -> Result<(), LedgerError> {
+        let Self { ledger, session, operation, entries, key_destroyed } = self;
+        match session {
+            Session::SqliteWork(transaction) => transaction.commit().await,
+            Session::Mysql(mut wire) => wire.commit().await,
+            // Never begun, so there is nothing to make durable.
+            Session::Sqlite(_) => Ok(()),
+        }
+        .during(operation)?;
         for body in entries {
             tracing::info!(target: "retentiond::audit", entry = %body);
         }
-        if key_destroyed {
-            ledger.remains.store(true, Ordering::Release);
-        }
-        if ledger.remains.load(Ordering::Acquire) {
-            ledger.truncate_log().await;
+        match &ledger.engine {
+            Engine::Sqlite(files) => files.tidy_up(key_destroyed).await,
+            Engine::Mysql(_) => {}
         }
         Ok(())
     }
 }
 
-impl SqliteLedger {
-    /// Makes the bytes of a destroyed key leave the write-ahead log. A reader of an older state can keep them
-    /// there; then the next write tries again, and so does the next opening.
-    pub(super) async fn truncate_log(&self) {
-        let Some(writer) = &self.writer else { return };
-        let truncated = async {
-            let mut connection = writer.acquire().await?;
-            // A long reader must not keep a hold or a batch waiting for the full busy time.
-            sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *connection).await?;
-            let busy = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
-            sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut *connection).await?;
-            busy?.try_get::<i64, _>(0)
-        }
-        .await;
-        match truncated {
-            Ok(0) => self.remains.store(false, Ordering::Release),
-            Ok(_) => tracing::debug!(
-                "a reader keeps the write-ahead log of the ledger; tried again at the next write"
-            ),
-            Err(error) => tracing::warn!(%error, "failed to truncate the write-ahead log of the ledger"),
-        }
-    }
-}
-
 /// Gives a database error the verb of what was being done.
-pub(super) trait During<T> {
+pub(in crate::ledger) trait During<T> {
     /// See the trait.
     fn during(self, operation: &'static str) -> Result<T, LedgerError>;
 }
@@ -178,51 +162,47 @@ impl<T> During<T> for Result<T, sqlx::Error> {
 }
 
 /// The ledger's generation.
-pub(super) async fn read_generation(connection: &mut SqliteConnection) -> Result<i64, LedgerError> {
+pub(super) async fn read_generation(connection: &mut Session) -> Result<i64, LedgerError> {
     meta_number(connection, "generation").await
 }
 
 /// A number in `meta`.
-pub(super) async fn meta_number(
-    connection: &mut SqliteConnection,
+pub(in crate::ledger) async fn meta_number(
+    connection: &mut Session,
     name: &'static str,
 ) -> Result<i64, LedgerError> {
-    let text: String = sqlx::query_scalar("SELECT value FROM meta WHERE name = ?")
-        .bind(name)
-        .fetch_one(connection)
-        .await
-        .during("read")?;
-    text.parse().map_err(|_| damaged(name))
+    let text = query("SELECT value FROM meta WHERE name = ?").bind(name).text_if_any(connection).await;
+    text.during("read")?.and_then(|text| text.parse().ok()).ok_or_else(|| damaged(name))
 }
 
 /// A column of a row.
-pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, LedgerError>
-where
-    T: Decode<'r, Sqlite> + Type<Sqlite>,
-{
-    row.try_get(column).map_err(|_| damaged(column))
+pub(in crate::ledger) fn get<'r, T: Readable<'r>>(
+    row: &'r Row,
+    column: &'static str,
+) -> Result<T, LedgerError> {
+    row.column(column).map_err(|_| damaged(column))
 }
 
 /// A column that holds an instant.
-pub(super) fn get_instant(row: &SqliteRow, column: &'static str) -> Result<DateTime<Utc>, LedgerError> {
+pub(super) fn get_instant(row: &Row, column: &'static str) -> Result<DateTime<Utc>, LedgerError> {
     instant(get(row, column)?, column)
 }
 
 /// A column that holds an instant or null.
 pub(super) fn get_instant_if_any(
-    row: &SqliteRow,
+    row: &Row,
     column: &'static str,
 ) -> Result<Option<DateTime<Utc>>, LedgerError> {
     get::<Option<i64>>(row, column)?.map(|micros| instant(micros, column)).transpose()
 }
 
 /// A column that holds JSON.
-pub(super) fn get_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, LedgerError> {
+pub(super) fn get_json<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T, LedgerError> {
     from_json(get(row, column)?, column)
 }
 
 /// A column that holds the word of an enum.
-pub(super) fn get_word<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, LedgerError> {
+pub(super) fn get_word<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T, LedgerError> {
     let word: String = get(row, column)?;
     serde_json::from_value(Value::String(word)).map_err(|_| damaged(column))
 }
@@ -266,12 +246,12 @@ pub(super) fn signed(count: u64) -> Result<i64, LedgerError> {
 }
 
 /// A row does not hold what it must.
-pub(super) fn damaged(what: &str) -> LedgerError {
+pub(in crate::ledger) fn damaged(what: &str) -> LedgerError {
     LedgerError::Doubt(format!("the ledger is damaged: `{what}` cannot be read"))
 }
 
 /// A new id: a prefix and a `UUIDv7` of `now`.
-pub(super) fn new_id(prefix: &str, now: DateTime<Utc>) -> Result<String, LedgerError> {
+pub(in crate::ledger) fn new_id(prefix: &str, now: DateTime<Utc>) -> Result<String, LedgerError> {
     let mut random = [0; 10];
     fill_random(&mut random)?;
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();

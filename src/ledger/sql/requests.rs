@@ -4,10 +4,9 @@
 use chrono::{DateTime, Utc};
 use secrecy::zeroize::Zeroizing;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::{Row, Session, query};
 use super::write::{
     During, Writing, damaged, get, get_instant, get_instant_if_any, get_json, micros, new_id, to_json,
 };
@@ -19,7 +18,7 @@ use crate::plan::{NamedSubject, SubjectOrigin};
 
 /// Records the request, or finds the one that the same idempotency key made.
 pub(super) async fn create(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     new: &NewRequest,
     now: DateTime<Utc>,
 ) -> Result<RequestRow, LedgerError> {
@@ -28,14 +27,14 @@ pub(super) async fn create(
     let idempotency = new.idempotency_key.as_deref().map(|key| ledger.seal.digest("idempotency", key));
     let mut write = ledger.write("record a request").await?;
     if let Some(key) = &idempotency {
-        let before: Option<(String, String)> =
-            sqlx::query_as("SELECT request_id, content FROM request WHERE idempotency = ?")
-                .bind(key)
-                .fetch_optional(write.connection())
-                .await
-                .during("record a request")?;
-        if let Some((id, before)) = before {
-            if before != content {
+        let before = query("SELECT request_id, content FROM request WHERE idempotency = ?")
+            .bind(key)
+            .fetch_optional(write.connection())
+            .await
+            .during("record a request")?;
+        if let Some(before) = before {
+            let id: String = get(&before, "request_id")?;
+            if get::<&str>(&before, "content")? != content {
                 return Err(LedgerError::State(
                     "the same idempotency key was given to another request before".to_owned(),
                 ));
@@ -47,7 +46,7 @@ pub(super) async fn create(
     let named = named(ledger, &new.tenant, &subjects);
     let sealed = seal_subjects(&mut write, id.as_str(), &subjects).await?;
     let placements: Vec<RequestPlacement> = new.placements.iter().cloned().map(untouched).collect();
-    sqlx::query(
+    query(
         "INSERT INTO request (request_id, tenant, known, state, received_at, recorded_at, deadline, scope,
              scope_categories, covers, subjects, placements, sealed, idempotency, content)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -83,9 +82,9 @@ pub(super) async fn create(
 }
 
 /// All requests, in order of receipt.
-pub(super) async fn all(ledger: &SqliteLedger) -> Result<Vec<RequestRow>, LedgerError> {
-    sqlx::query("SELECT * FROM request ORDER BY received_at, request_id")
-        .fetch_all(&ledger.readers)
+pub(super) async fn all(ledger: &SqlLedger) -> Result<Vec<RequestRow>, LedgerError> {
+    query("SELECT * FROM request ORDER BY received_at, request_id")
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read requests")?
         .iter()
@@ -93,12 +92,14 @@ pub(super) async fn all(ledger: &SqliteLedger) -> Result<Vec<RequestRow>, Ledger
         .collect()
 }
 
+/// One request, for a reader.
+pub(super) async fn read(ledger: &SqlLedger, id: &RequestId) -> Result<RequestRow, LedgerError> {
+    one(&mut ledger.look().await?, id).await
+}
+
 /// One request.
-pub(super) async fn one(
-    connection: &mut SqliteConnection,
-    id: &RequestId,
-) -> Result<RequestRow, LedgerError> {
-    let row = sqlx::query("SELECT * FROM request WHERE request_id = ?")
+pub(super) async fn one(connection: &mut Session, id: &RequestId) -> Result<RequestRow, LedgerError> {
+    let row = query("SELECT * FROM request WHERE request_id = ?")
         .bind(id.as_str())
         .fetch_optional(connection)
         .await
@@ -108,14 +109,14 @@ pub(super) async fn one(
 
 /// Withdraws it.
 pub(super) async fn cancel(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &RequestId,
     now: DateTime<Utc>,
 ) -> Result<RequestRow, LedgerError> {
     let mut write = ledger.write("cancel a request").await?;
     let before = one(write.connection(), id).await?;
     refuse_unless_open(&before)?;
-    sqlx::query("UPDATE request SET state = ?, sealed = NULL WHERE request_id = ?")
+    query("UPDATE request SET state = ?, sealed = NULL WHERE request_id = ?")
         .bind(word(RequestState::Cancelled))
         .bind(id.as_str())
         .execute(write.connection())
@@ -131,7 +132,7 @@ pub(super) async fn cancel(
 
 /// Records how far it got. What did not change is no fact and gets no entry.
 pub(super) async fn settle(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &RequestId,
     state: RequestState,
     placements: &[RequestPlacement],
@@ -147,14 +148,15 @@ pub(super) async fn settle(
         return Ok(());
     }
     let completed = state == RequestState::Completed;
-    sqlx::query(
-        "UPDATE request SET state = ?1, placements = ?2, completed_at = ?3,
-             sealed = CASE WHEN ?3 IS NULL THEN sealed END
-         WHERE request_id = ?4",
+    query(
+        "UPDATE request SET state = ?, placements = ?, completed_at = ?,
+             sealed = CASE WHEN ? THEN NULL ELSE sealed END
+         WHERE request_id = ?",
     )
     .bind(word(state))
     .bind(to_json(&placements)?)
     .bind(completed.then_some(micros(now)))
+    .bind(completed)
     .bind(id.as_str())
     .execute(write.connection())
     .await
@@ -175,10 +177,10 @@ pub(super) async fn settle(
 
 /// Requests that are still to be carried out, in order of receipt, then of id.
 pub(super) async fn open(
-    ledger: &SqliteLedger,
-    connection: &mut SqliteConnection,
+    ledger: &SqlLedger,
+    connection: &mut Session,
 ) -> Result<Vec<OpenRequest>, LedgerError> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT * FROM request WHERE state NOT IN ('completed', 'cancelled') ORDER BY received_at, request_id",
     )
     .fetch_all(&mut *connection)
@@ -206,7 +208,7 @@ pub(super) async fn open(
 
 /// The values behind an open request or an active hold.
 pub(super) async fn subjects_of(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     origin: &SubjectOrigin,
 ) -> Result<Vec<SubjectKey>, LedgerError> {
     let mut read = ledger.read("read subjects").await?;
@@ -220,7 +222,7 @@ pub(super) async fn subjects_of(
             ("hold", id.as_str(), "SELECT *, released_at IS NULL AS open FROM hold WHERE hold_id = ?")
         }
     };
-    let row = sqlx::query(sql).bind(id).fetch_optional(&mut *read).await.during("read subjects")?;
+    let row = query(sql).bind(id).fetch_optional(&mut read).await.during("read subjects")?;
     let row = row.ok_or_else(|| LedgerError::Unknown { what, id: id.to_owned() })?;
     if !get::<bool>(&row, "open")? {
         return Err(LedgerError::State(format!("what {what} `{id}` named is no longer known: it is closed")));
@@ -231,24 +233,24 @@ pub(super) async fn subjects_of(
 
 /// Unseals the subjects of a row. A row that names none has nothing sealed.
 pub(super) async fn open_subjects(
-    ledger: &SqliteLedger,
-    connection: &mut SqliteConnection,
+    ledger: &SqlLedger,
+    connection: &mut Session,
     owner: &str,
     tenant: &TenantId,
-    row: &SqliteRow,
+    row: &Row,
 ) -> Result<Vec<SubjectKey>, LedgerError> {
     let Some(sealed) = get::<Option<&[u8]>>(row, "sealed")? else {
         // Missing never means none: a row that names somebody must be able to say whom.
         let named: Vec<NamedSubject> = get_json(row, "subjects")?;
         return if named.is_empty() { Ok(Vec::new()) } else { Err(damaged("sealed")) };
     };
-    let stored = sqlx::query("SELECT wrapped FROM row_key WHERE owner = ?")
+    let stored = query("SELECT wrapped FROM row_key WHERE owner = ?")
         .bind(owner)
         .fetch_optional(connection)
         .await
         .during("read subjects")?
         .ok_or_else(|| damaged("wrapped"))?;
-    let key = ledger.seal.row_key(owner, stored.try_get("wrapped").during("read subjects")?)?;
+    let key = ledger.seal.row_key(owner, get(&stored, "wrapped")?)?;
     let text = key.open("subjects", sealed)?;
     let pairs: Vec<(String, String)> = serde_json::from_str(&text).map_err(|_| damaged("sealed"))?;
     Ok(pairs
@@ -287,7 +289,7 @@ pub(super) fn checked_subjects(subjects: &[(String, String)]) -> Result<Vec<(Str
 
 /// Subjects as they may be shown.
 pub(super) fn named(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     tenant: &TenantId,
     subjects: &[(String, String)],
 ) -> Vec<NamedSubject> {
@@ -323,13 +325,13 @@ fn parts_of(scope: &NewScope) -> Result<Parts, LedgerError> {
 
 /// Keyed digest of what makes two requests the same. The receipt counts only where the caller gave one: otherwise
 /// it is `now` and differs each time that the same request is sent again.
-fn content_of(ledger: &SqliteLedger, new: &NewRequest, now: DateTime<Utc>) -> Result<String, LedgerError> {
+fn content_of(ledger: &SqlLedger, new: &NewRequest, now: DateTime<Utc>) -> Result<String, LedgerError> {
     let received = (new.received_at != now).then(|| micros(new.received_at));
     let text = Zeroizing::new(to_json(&(&new.tenant, parts_of(&new.scope)?, received))?);
     Ok(ledger.seal.digest("request", &text))
 }
 
-fn row_of(row: &SqliteRow) -> Result<RequestRow, LedgerError> {
+fn row_of(row: &Row) -> Result<RequestRow, LedgerError> {
     Ok(RequestRow {
         request_id: RequestId::new(get::<String>(row, "request_id")?),
         tenant: TenantId::observed(get(row, "tenant")?).ok_or_else(|| damaged("tenant"))?,

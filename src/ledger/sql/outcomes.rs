@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::query;
 use super::write::{During, Writing, get, get_instant, get_json, micros, to_json};
 use crate::id::{PlacementId, RequestId, RunId, StepId, StoreId, TenantId};
 use crate::ledger::entry::{at, words};
@@ -16,27 +17,25 @@ use crate::plan::{Counts, CountsByTenant};
 
 /// Records what came of a step: the outcome, what was erased, one entry per tenant.
 pub(super) async fn record(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     outcome: &StepOutcome,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let mut write = ledger.write("record an outcome").await?;
     let (run, step) = (outcome.run_id.as_str(), outcome.step_id.as_str());
-    let written = sqlx::query(
-        "INSERT INTO outcome (run_id, step_id, request_id, recorded_at, body) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (run_id, step_id) DO NOTHING",
-    )
-    .bind(run)
-    .bind(step)
-    .bind(outcome.request_id.as_ref().map(RequestId::as_str))
-    .bind(micros(now))
-    .bind(to_json(outcome)?)
-    .execute(write.connection())
-    .await
-    .during("record an outcome")?;
-    if written.rows_affected() == 0 {
+    let before = query("SELECT 1 FROM outcome WHERE run_id = ? AND step_id = ?").bind(run).bind(step);
+    if before.exists(write.connection()).await.during("record an outcome")? {
         return Err(LedgerError::State(format!("step `{step}` of run `{run}` has an outcome already")));
     }
+    query("INSERT INTO outcome (run_id, step_id, request_id, recorded_at, body) VALUES (?, ?, ?, ?, ?)")
+        .bind(run)
+        .bind(step)
+        .bind(outcome.request_id.as_ref().map(RequestId::as_str))
+        .bind(micros(now))
+        .bind(to_json(outcome)?)
+        .execute(write.connection())
+        .await
+        .during("record an outcome")?;
     for (tenant, counts) in &outcome.counts {
         // Only what was looked for again counts as erased.
         if counts.verified_absent > 0 {
@@ -51,10 +50,10 @@ pub(super) async fn record(
 }
 
 /// Outcomes of a run, in order.
-pub(super) async fn of_run(ledger: &SqliteLedger, run: &RunId) -> Result<Vec<StepOutcome>, LedgerError> {
-    sqlx::query("SELECT body FROM outcome WHERE run_id = ? ORDER BY number")
+pub(super) async fn of_run(ledger: &SqlLedger, run: &RunId) -> Result<Vec<StepOutcome>, LedgerError> {
+    query("SELECT body FROM outcome WHERE run_id = ? ORDER BY number")
         .bind(run.as_str())
-        .fetch_all(&ledger.readers)
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read outcomes")?
         .iter()
@@ -64,12 +63,12 @@ pub(super) async fn of_run(ledger: &SqliteLedger, run: &RunId) -> Result<Vec<Ste
 
 /// Outcomes that served a request, in order.
 pub(super) async fn of_request(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     request: &RequestId,
 ) -> Result<Vec<StepOutcome>, LedgerError> {
-    sqlx::query("SELECT body FROM outcome WHERE request_id = ? ORDER BY number")
+    query("SELECT body FROM outcome WHERE request_id = ? ORDER BY number")
         .bind(request.as_str())
-        .fetch_all(&ledger.readers)
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read outcomes")?
         .iter()
@@ -78,9 +77,9 @@ pub(super) async fn of_request(
 }
 
 /// Stores that carry this ledger's marker.
-pub(super) async fn marked(ledger: &SqliteLedger) -> Result<BTreeMap<StoreId, Mark>, LedgerError> {
-    sqlx::query("SELECT store, marked_at, fingerprint FROM marked_store")
-        .fetch_all(&ledger.readers)
+pub(super) async fn marked(ledger: &SqlLedger) -> Result<BTreeMap<StoreId, Mark>, LedgerError> {
+    query("SELECT store, marked_at, fingerprint FROM marked_store")
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read marked stores")?
         .iter()
@@ -94,48 +93,32 @@ pub(super) async fn marked(ledger: &SqliteLedger) -> Result<BTreeMap<StoreId, Ma
 
 /// Records that a store carries it. Since when stays as it was first recorded, and so does what it said of itself.
 pub(super) async fn mark(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     store: &StoreId,
     fingerprint: &str,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let mut write = ledger.write("record a marker").await?;
-    let new = sqlx::query(
-        "INSERT INTO marked_store (store, marked_at, fingerprint) VALUES (?, ?, ?) ON CONFLICT DO UPDATE
-         SET fingerprint = excluded.fingerprint WHERE fingerprint IS NULL",
-    )
-    .bind(store.as_str())
-    .bind(micros(now))
-    .bind(fingerprint)
-    .execute(write.connection())
-    .await
-    .during("record a marker")?;
-    if new.rows_affected() == 0 {
+    let known =
+        query("SELECT 1 FROM marked_store WHERE store = ? AND fingerprint IS NOT NULL").bind(store.as_str());
+    if known.exists(write.connection()).await.during("record a marker")? {
         return Ok(());
     }
+    set_fingerprint(&mut write, store, fingerprint, now).await?;
     write.append("store-marked", json!({"store": store, "fingerprint": fingerprint}), now).await?;
     write.commit().await
 }
 
 /// Takes another fingerprint for the store's own.
 pub(super) async fn adopt(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     store: &StoreId,
     fingerprint: &str,
     reason: &str,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let mut write = ledger.write("adopt a store").await?;
-    sqlx::query(
-        "INSERT INTO marked_store (store, marked_at, fingerprint) VALUES (?, ?, ?) ON CONFLICT DO UPDATE
-         SET fingerprint = excluded.fingerprint",
-    )
-    .bind(store.as_str())
-    .bind(micros(now))
-    .bind(fingerprint)
-    .execute(write.connection())
-    .await
-    .during("adopt a store")?;
+    set_fingerprint(&mut write, store, fingerprint, now).await?;
     let entry = json!({"store": store, "fingerprint": fingerprint, "reason_sha256": words(reason)});
     write.append("store-adopted", entry, now).await?;
     write.commit().await
@@ -143,14 +126,14 @@ pub(super) async fn adopt(
 
 /// Steps that have batches with outcomes but no outcome of their own, with the sum of those batches.
 pub(super) async fn unsettled(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
 ) -> Result<Vec<(RunId, StepId, CountsByTenant)>, LedgerError> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT run_id, step_id, counts FROM intent WHERE counts IS NOT NULL AND NOT EXISTS (
              SELECT 1 FROM outcome WHERE outcome.run_id = intent.run_id AND outcome.step_id = intent.step_id)
          ORDER BY run_id, step_id",
     )
-    .fetch_all(&ledger.readers)
+    .fetch_all(&mut ledger.look().await?)
     .await
     .during("read unsettled steps")?;
     let mut steps: Vec<(RunId, StepId, CountsByTenant)> = Vec::new();
@@ -170,10 +153,31 @@ pub(super) async fn unsettled(
     Ok(steps)
 }
 
+/// The sum of the finished batches of a step.
+pub(super) async fn of_step(
+    ledger: &SqlLedger,
+    run: &RunId,
+    step: &StepId,
+) -> Result<CountsByTenant, LedgerError> {
+    let rows = query("SELECT counts FROM intent WHERE counts IS NOT NULL AND run_id = ? AND step_id = ?")
+        .bind(run.as_str())
+        .bind(step.as_str())
+        .fetch_all(&mut ledger.look().await?)
+        .await
+        .during("read finished batches")?;
+    let mut sum = CountsByTenant::new();
+    for row in &rows {
+        for (tenant, more) in get_json::<CountsByTenant>(row, "counts")? {
+            sum.entry(tenant).or_default().add(&more);
+        }
+    }
+    Ok(sum)
+}
+
 /// Records that a scrub of the placement is owed.
-pub(super) async fn owe_scrub(ledger: &SqliteLedger, placement: &PlacementId) -> Result<(), LedgerError> {
+pub(super) async fn owe_scrub(ledger: &SqlLedger, placement: &PlacementId) -> Result<(), LedgerError> {
     let mut write = ledger.write("record that a scrub is owed").await?;
-    sqlx::query("INSERT INTO scrub_owed (placement) VALUES (?) ON CONFLICT DO NOTHING")
+    query("REPLACE INTO scrub_owed (placement) VALUES (?)")
         .bind(placement.as_str())
         .execute(write.connection())
         .await
@@ -182,9 +186,9 @@ pub(super) async fn owe_scrub(ledger: &SqliteLedger, placement: &PlacementId) ->
 }
 
 /// Records that it is owed no longer.
-pub(super) async fn scrub_paid(ledger: &SqliteLedger, placement: &PlacementId) -> Result<(), LedgerError> {
+pub(super) async fn scrub_paid(ledger: &SqlLedger, placement: &PlacementId) -> Result<(), LedgerError> {
     let mut write = ledger.write("record a scrub").await?;
-    sqlx::query("DELETE FROM scrub_owed WHERE placement = ?")
+    query("DELETE FROM scrub_owed WHERE placement = ?")
         .bind(placement.as_str())
         .execute(write.connection())
         .await
@@ -193,12 +197,40 @@ pub(super) async fn scrub_paid(ledger: &SqliteLedger, placement: &PlacementId) -
 }
 
 /// Placements whose scrub is owed, by name.
-pub(super) async fn scrubs_owed(ledger: &SqliteLedger) -> Result<Vec<PlacementId>, LedgerError> {
-    let names: Vec<String> = sqlx::query_scalar("SELECT placement FROM scrub_owed ORDER BY placement")
-        .fetch_all(&ledger.readers)
+pub(super) async fn scrubs_owed(ledger: &SqlLedger) -> Result<Vec<PlacementId>, LedgerError> {
+    query("SELECT placement FROM scrub_owed ORDER BY placement")
+        .fetch_all(&mut ledger.look().await?)
         .await
-        .during("read owed scrubs")?;
-    Ok(names.into_iter().map(PlacementId::new).collect())
+        .during("read owed scrubs")?
+        .iter()
+        .map(|row| Ok(PlacementId::new(get::<String>(row, "placement")?)))
+        .collect()
+}
+
+/// What the store says of itself; since when it is marked stays as it was first recorded.
+async fn set_fingerprint(
+    write: &mut Writing<'_>,
+    store: &StoreId,
+    fingerprint: &str,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let known = query("UPDATE marked_store SET fingerprint = ? WHERE store = ?")
+        .bind(fingerprint)
+        .bind(store.as_str())
+        .execute(write.connection())
+        .await
+        .during("record a marker")?;
+    if known.rows_affected() > 0 {
+        return Ok(());
+    }
+    query("INSERT INTO marked_store (store, marked_at, fingerprint) VALUES (?, ?, ?)")
+        .bind(store.as_str())
+        .bind(micros(now))
+        .bind(fingerprint)
+        .execute(write.connection())
+        .await
+        .during("record a marker")?;
+    Ok(())
 }
 
 /// Remembers the scope that was erased.
@@ -210,7 +242,7 @@ async fn remember(
 ) -> Result<(), LedgerError> {
     let subjects =
         if outcome.scope.subjects.is_empty() { None } else { Some(to_json(&outcome.scope.subjects)?) };
-    sqlx::query(
+    query(
         "INSERT INTO erased_scope (tenant, subjects, category, placement, up_to, run_id, step_id, erased_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )

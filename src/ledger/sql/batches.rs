@@ -3,42 +3,36 @@
 //!
 //! How a hold knows that nothing erases against it:
 //!
-//! 1. A batch takes a shared lock first. 2. Only then, in one writing transaction, it reads generation, policy and
-//!    stop, and writes its intent. 3. It keeps the lock until its guard is dropped.
+//! 1. A batch makes itself seen first (`places`: a lock, or a lease). 2. Only then, in one writing transaction, it reads
+//!    generation, policy and stop, and writes its intent. 3. It is seen until its guard is dropped.
 //!
-//! A hold is written, then waits for an exclusive lock. A batch that read before the hold was written holds the
-//! lock already, so it is waited for; one that reads later sees that the generation moved. So that new batches,
-//! which keep coming, cannot make a hold wait for ever, there are two lock files used in turn: who waits moves all
-//! later batches over to the other file (an epoch), and waits for the first to drain.
+//! A hold is written, then waits for what is seen. A batch that read before the hold was written is seen already, so it
+//! is waited for; one that reads later sees that the generation moved.
 
 use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
 
-use super::SqliteLedger;
-use super::locks::Lock;
+use super::SqlLedger;
+use super::places::{self, Entry};
 use super::runs::{close_if_settled, stopped};
-use super::write::{
-    During, Writing, damaged, get, meta_number, micros, read_generation, signed, to_json, unsigned,
-};
+use super::statement::{Session, query};
+use super::write::{During, Writing, damaged, get, micros, read_generation, signed, to_json, unsigned};
 use crate::id::{PlacementId, RunId, StepId};
 use crate::ledger::{Intent, LedgerError, OpenIntent, Permit, Permits};
 use crate::plan::CountsByTenant;
 
 /// Lets a batch begin, or says why not. Guarded by `a_hold_waits_for_the_batch_that_runs`.
 pub(super) async fn begin(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     intents: &[Intent],
     now: DateTime<Utc>,
 ) -> Result<Permits, LedgerError> {
     loop {
-        let mut read = ledger.read("begin a batch").await?;
-        let epoch = meta_number(&mut read, "batch_epoch").await?;
-        drop(read);
-        let lock = ledger.locks.shared(Lock::Batch { epoch }).await?;
+        let entry = places::enter(ledger).await?;
         let mut write = ledger.write("begin a batch").await?;
-        if meta_number(write.connection(), "batch_epoch").await? != epoch {
-            // Somebody began to wait in between and does not look at this lock.
-            continue;
+        match entry.still_counts(&mut write).await? {
+            places::Counts::Yes => {}
+            places::Counts::EnterAgain => continue,
+            places::Counts::Lost => return Ok(Permits::Refused { index: 0, why: Permit::Lost }),
         }
         let mut numbers = Vec::new();
         for (index, intent) in intents.iter().enumerate() {
@@ -46,18 +40,16 @@ pub(super) async fn begin(
                 // Nothing is committed, so none of them begins.
                 return Ok(Permits::Refused { index, why });
             }
-            numbers.push(unsigned(record(ledger, &mut write, intent, now).await?, "number")?);
+            numbers.push(unsigned(record(ledger, &mut write, intent, &entry, now).await?, "number")?);
         }
         write.commit().await?;
-        return Ok(Permits::Granted { numbers, lock: Box::new(lock) });
+        let (lock, lease) = entry.granted(ledger, &numbers);
+        return Ok(Permits::Granted { numbers, lock, lease });
     }
 }
 
 /// Why a batch of a step may not begin.
-async fn objection(
-    connection: &mut SqliteConnection,
-    intent: &Intent,
-) -> Result<Option<Permit>, LedgerError> {
+async fn objection(connection: &mut Session, intent: &Intent) -> Result<Option<Permit>, LedgerError> {
     if let Some(stop) = stopped(connection).await? {
         return Ok(Some(Permit::Stopped(stop)));
     }
@@ -69,7 +61,7 @@ async fn objection(
 
 /// Records what came of a batch, for each step that it served; its sealed keys go.
 pub(super) async fn finish(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     outcomes: &[(u64, CountsByTenant)],
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
@@ -77,7 +69,9 @@ pub(super) async fn finish(
     for (number, counts) in outcomes {
         finish_one(&mut write, *number, counts, now).await?;
     }
-    write.commit().await
+    write.commit().await?;
+    places::finished(ledger, outcomes.iter().map(|(number, _)| *number));
+    Ok(())
 }
 
 async fn finish_one(
@@ -87,7 +81,7 @@ async fn finish_one(
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let unknown = || LedgerError::Unknown { what: "batch", id: number.to_string() };
-    let row = sqlx::query("SELECT run_id, ended_at FROM intent WHERE number = ?")
+    let row = query("SELECT run_id, ended_at FROM intent WHERE number = ?")
         .bind(signed(number)?)
         .fetch_optional(write.connection())
         .await
@@ -96,7 +90,7 @@ async fn finish_one(
     if get::<Option<i64>>(&row, "ended_at")?.is_some() {
         return Err(LedgerError::State(format!("batch {number} has an outcome already")));
     }
-    sqlx::query("UPDATE intent SET ended_at = ?, counts = ?, sealed = NULL WHERE number = ?")
+    query("UPDATE intent SET ended_at = ?, counts = ?, sealed = NULL WHERE number = ?")
         .bind(micros(now))
         .bind(to_json(counts)?)
         .bind(signed(number)?)
@@ -107,14 +101,11 @@ async fn finish_one(
 }
 
 /// Intents that no outcome followed and that can still be read.
-pub(super) async fn open(ledger: &SqliteLedger) -> Result<Vec<OpenIntent>, LedgerError> {
-    let rows = sqlx::query(
-        "SELECT intent.*, row_key.wrapped FROM intent JOIN row_key ON row_key.owner = intent.run_id
-         WHERE intent.ended_at IS NULL ORDER BY intent.number",
-    )
-    .fetch_all(&ledger.readers)
-    .await
-    .during("read open batches")?;
+pub(super) async fn open(ledger: &SqlLedger) -> Result<Vec<OpenIntent>, LedgerError> {
+    let rows = query(places::open_intents(ledger))
+        .fetch_all(&mut ledger.look().await?)
+        .await
+        .during("read open batches")?;
     rows.iter()
         .map(|row| {
             let run: String = get(row, "run_id")?;
@@ -132,35 +123,15 @@ pub(super) async fn open(ledger: &SqliteLedger) -> Result<Vec<OpenIntent>, Ledge
         .collect()
 }
 
-/// Waits for the batches that run. Guarded by `a_hold_is_not_starved_by_batches_that_keep_coming`.
-pub(super) async fn wait(ledger: &SqliteLedger) -> Result<(), LedgerError> {
-    // One at a time: the file that this turn drains must not be in use again before it is drained.
-    let _turn = ledger.locks.exclusive(Lock::Wait).await?;
-    let mut read = ledger.read("wait for batches").await?;
-    let epoch = meta_number(&mut read, "batch_epoch").await?;
-    drop(read);
-    // An earlier turn that was cut short may have left the other file undrained, and it is in use again next.
-    drop(ledger.locks.exclusive(Lock::Batch { epoch: epoch - 1 }).await?);
-    let mut write = ledger.write("wait for batches").await?;
-    let next = epoch.checked_add(1).ok_or_else(|| damaged("batch_epoch"))?;
-    sqlx::query("UPDATE meta SET value = ? WHERE name = 'batch_epoch'")
-        .bind(next.to_string())
-        .execute(write.connection())
-        .await
-        .during("wait for batches")?;
-    write.commit().await?;
-    drop(ledger.locks.exclusive(Lock::Batch { epoch }).await?);
-    Ok(())
-}
-
 async fn record(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     write: &mut Writing<'_>,
     intent: &Intent,
+    entry: &Entry,
     now: DateTime<Utc>,
 ) -> Result<i64, LedgerError> {
     let run = intent.run_id.as_str();
-    let stored: Option<Vec<u8>> = sqlx::query_scalar(
+    let stored = query(
         "SELECT wrapped FROM row_key JOIN run ON run.run_id = row_key.owner
          WHERE owner = ? AND status = 'running'",
     )
@@ -169,12 +140,13 @@ async fn record(
     .await
     .during("begin a batch")?;
     let stored = stored.ok_or_else(|| LedgerError::State(format!("run `{run}` is not running")))?;
-    let number: i64 = sqlx::query_scalar("SELECT coalesce(max(number), 0) + 1 FROM intent")
-        .fetch_one(write.connection())
+    let stored: Vec<u8> = get(&stored, "wrapped")?;
+    let number = query("SELECT coalesce(max(number), 0) + 1 FROM intent")
+        .number(write.connection())
         .await
         .during("begin a batch")?;
     let sealed = ledger.seal.row_key(run, &stored)?.seal(&place_of(number), &intent.batch)?;
-    sqlx::query(
+    query(
         "INSERT INTO intent (number, run_id, step_id, placement, begun_at, sealed) VALUES (?, ?, ?, ?, ?, ?)",
     )
     .bind(number)
@@ -186,19 +158,19 @@ async fn record(
     .execute(write.connection())
     .await
     .during("begin a batch")?;
+    entry.sign(write, number).await?;
     Ok(number)
 }
 
-async fn generation_of(connection: &mut SqliteConnection, intent: &Intent) -> Result<u64, LedgerError> {
+async fn generation_of(connection: &mut Session, intent: &Intent) -> Result<u64, LedgerError> {
     let generation = match &intent.tenant {
         None => read_generation(connection).await?,
         Some(tenant) => {
-            let own: Option<i64> =
-                sqlx::query_scalar("SELECT generation FROM tenant_generation WHERE tenant = ?")
-                    .bind(tenant.as_str())
-                    .fetch_optional(connection)
-                    .await
-                    .during("begin a batch")?;
+            let own = query("SELECT generation FROM tenant_generation WHERE tenant = ?")
+                .bind(tenant.as_str())
+                .number_if_any(connection)
+                .await
+                .during("begin a batch")?;
             own.unwrap_or(0)
         }
     };
@@ -206,11 +178,11 @@ async fn generation_of(connection: &mut SqliteConnection, intent: &Intent) -> Re
 }
 
 /// True where the policy in force is the step's; a category without one is not.
-async fn policy_stands(connection: &mut SqliteConnection, intent: &Intent) -> Result<bool, LedgerError> {
+async fn policy_stands(connection: &mut Session, intent: &Intent) -> Result<bool, LedgerError> {
     let (category, digest) = &intent.policy;
-    let in_force: Option<String> = sqlx::query_scalar("SELECT digest FROM policy WHERE category = ?")
+    let in_force = query("SELECT digest FROM policy WHERE category = ?")
         .bind(category.as_str())
-        .fetch_optional(connection)
+        .text_if_any(connection)
         .await
         .during("begin a batch")?;
     Ok(in_force.as_ref() == Some(digest))

@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::{Row, Session, query};
 use super::write::{
     During, damaged, get, get_instant, get_instant_if_any, get_json, get_word, micros, new_id, signed,
     to_json, unsigned, word_of,
@@ -18,14 +17,14 @@ use crate::ledger::{ExportRow, ExportState, LedgerError, NewExport};
 
 /// The export is asked for.
 pub(super) async fn ask(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     new: &NewExport,
     now: DateTime<Utc>,
 ) -> Result<ExportRow, LedgerError> {
     let mut write = ledger.write("record an export").await?;
     let id = ExportId::new(new_id("exp", now)?);
     let (after, up_to) = new.between.unzip();
-    sqlx::query(
+    query(
         "INSERT INTO export (export_id, tenant, categories, target, after_at, up_to, state, asked_at, records)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
     )
@@ -53,7 +52,7 @@ pub(super) async fn ask(
 
 /// How far it got. One that is finished or withdrawn stays so.
 pub(super) async fn settle(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     row: &ExportRow,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
@@ -69,7 +68,7 @@ pub(super) async fn settle(
         ExportState::Asked | ExportState::Running => None,
         ExportState::Finished | ExportState::Failed | ExportState::Cancelled => Some(micros(now)),
     };
-    sqlx::query(
+    query(
         "UPDATE export SET state = ?, settled_at = ?, records = ?, manifest = ?, failure = ? WHERE export_id = ?",
     )
     .bind(word_of(&row.state)?)
@@ -93,20 +92,20 @@ pub(super) async fn settle(
 }
 
 /// All exports, in order of asking.
-pub(super) async fn all(ledger: &SqliteLedger) -> Result<Vec<ExportRow>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM export ORDER BY number").fetch_all(&ledger.readers).await;
+pub(super) async fn all(ledger: &SqlLedger) -> Result<Vec<ExportRow>, LedgerError> {
+    let rows = query("SELECT * FROM export ORDER BY number").fetch_all(&mut ledger.look().await?).await;
     rows.during("read exports")?.iter().map(row_of).collect()
 }
 
 /// Those that are neither finished nor withdrawn and take all of what they name, as the planner takes them.
-pub(super) async fn open(connection: &mut SqliteConnection) -> Result<Vec<OpenExport>, LedgerError> {
-    let rows = sqlx::query(
+pub(super) async fn open(connection: &mut Session) -> Result<Vec<OpenExport>, LedgerError> {
+    let rows = query(
         "SELECT * FROM export WHERE state NOT IN ('finished', 'cancelled') AND up_to IS NULL ORDER BY number",
     )
     .fetch_all(connection)
     .await
     .during("read exports")?;
-    let open = |row: &SqliteRow| {
+    let open = |row: &Row| {
         let row = row_of(row)?;
         Ok(OpenExport {
             export_id: row.export_id,
@@ -118,14 +117,13 @@ pub(super) async fn open(connection: &mut SqliteConnection) -> Result<Vec<OpenEx
     rows.iter().map(open).collect()
 }
 
-async fn one(connection: &mut SqliteConnection, id: &ExportId) -> Result<ExportRow, LedgerError> {
-    let row =
-        sqlx::query("SELECT * FROM export WHERE export_id = ?").bind(id.as_str()).fetch_optional(connection);
+async fn one(connection: &mut Session, id: &ExportId) -> Result<ExportRow, LedgerError> {
+    let row = query("SELECT * FROM export WHERE export_id = ?").bind(id.as_str()).fetch_optional(connection);
     let unknown = || LedgerError::Unknown { what: "export", id: id.to_string() };
     row_of(&row.await.during("read an export")?.ok_or_else(unknown)?)
 }
 
-fn row_of(row: &SqliteRow) -> Result<ExportRow, LedgerError> {
+fn row_of(row: &Row) -> Result<ExportRow, LedgerError> {
     let after = get_instant_if_any(row, "after_at")?;
     Ok(ExportRow {
         export_id: ExportId::new(get::<String>(row, "export_id")?),

@@ -3,11 +3,10 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteLedger;
+use super::SqlLedger;
 use super::requests::{checked_subjects, named, open_subjects, seal_subjects};
+use super::statement::{Row, Session, query};
 use super::write::{
     During, damaged, get, get_instant, get_instant_if_any, get_json, micros, new_id, to_json,
 };
@@ -18,7 +17,7 @@ use crate::ledger::{HoldRow, LedgerError, NewHold};
 
 /// Records the order.
 pub(super) async fn place(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     new: &NewHold,
     now: DateTime<Utc>,
 ) -> Result<HoldRow, LedgerError> {
@@ -27,7 +26,7 @@ pub(super) async fn place(
     let id = HoldId::new(new_id("hold", now)?);
     let mut write = ledger.write("place a hold").await?;
     let sealed = seal_subjects(&mut write, id.as_str(), &subjects).await?;
-    sqlx::query(
+    query(
         "INSERT INTO hold (hold_id, tenant, subjects, categories, authority, placed_at, sealed)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
@@ -54,7 +53,7 @@ pub(super) async fn place(
 
 /// Ends it.
 pub(super) async fn release(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &HoldId,
     now: DateTime<Utc>,
 ) -> Result<HoldRow, LedgerError> {
@@ -63,7 +62,7 @@ pub(super) async fn release(
     if before.released_at.is_some() {
         return Err(LedgerError::State(format!("hold `{id}` is released already")));
     }
-    sqlx::query("UPDATE hold SET released_at = ?, sealed = NULL WHERE hold_id = ?")
+    query("UPDATE hold SET released_at = ?, sealed = NULL WHERE hold_id = ?")
         .bind(micros(now))
         .bind(id.as_str())
         .execute(write.connection())
@@ -78,9 +77,9 @@ pub(super) async fn release(
 }
 
 /// All holds, in order of placing.
-pub(super) async fn all(ledger: &SqliteLedger) -> Result<Vec<HoldRow>, LedgerError> {
-    sqlx::query("SELECT * FROM hold ORDER BY number")
-        .fetch_all(&ledger.readers)
+pub(super) async fn all(ledger: &SqlLedger) -> Result<Vec<HoldRow>, LedgerError> {
+    query("SELECT * FROM hold ORDER BY number")
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read holds")?
         .iter()
@@ -90,10 +89,10 @@ pub(super) async fn all(ledger: &SqliteLedger) -> Result<Vec<HoldRow>, LedgerErr
 
 /// Holds that are in force, with what they name.
 pub(super) async fn active(
-    ledger: &SqliteLedger,
-    connection: &mut SqliteConnection,
+    ledger: &SqlLedger,
+    connection: &mut Session,
 ) -> Result<Vec<ActiveHold>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM hold WHERE released_at IS NULL ORDER BY number")
+    let rows = query("SELECT * FROM hold WHERE released_at IS NULL ORDER BY number")
         .fetch_all(&mut *connection)
         .await
         .during("read holds")?;
@@ -106,8 +105,8 @@ pub(super) async fn active(
     Ok(holds)
 }
 
-async fn one(connection: &mut SqliteConnection, id: &HoldId) -> Result<HoldRow, LedgerError> {
-    let row = sqlx::query("SELECT * FROM hold WHERE hold_id = ?")
+async fn one(connection: &mut Session, id: &HoldId) -> Result<HoldRow, LedgerError> {
+    let row = query("SELECT * FROM hold WHERE hold_id = ?")
         .bind(id.as_str())
         .fetch_optional(connection)
         .await
@@ -115,7 +114,7 @@ async fn one(connection: &mut SqliteConnection, id: &HoldId) -> Result<HoldRow, 
     row_of(&row.ok_or_else(|| LedgerError::Unknown { what: "hold", id: id.as_str().to_owned() })?)
 }
 
-fn row_of(row: &SqliteRow) -> Result<HoldRow, LedgerError> {
+fn row_of(row: &Row) -> Result<HoldRow, LedgerError> {
     Ok(HoldRow {
         hold_id: HoldId::new(get::<String>(row, "hold_id")?),
         tenant: TenantId::observed(get(row, "tenant")?).ok_or_else(|| damaged("tenant"))?,

@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::{Row, Session, query};
 use super::write::{
     During, damaged, get, get_instant, get_instant_if_any, get_json, get_word, micros, new_id, to_json,
     word_of,
@@ -20,13 +19,13 @@ const ANSWERING: TimeDelta = TimeDelta::minutes(2);
 
 /// The token is good from now on.
 pub(super) async fn make_token(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     new: &NewToken,
     now: DateTime<Utc>,
 ) -> Result<TokenRow, LedgerError> {
     let mut write = ledger.write("make a token").await?;
     let id = TokenId::new(new_id("tok", now)?);
-    sqlx::query(
+    query(
         "INSERT INTO token (token_id, principal, role, tenant, digest, made_at, expires_at)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
@@ -52,7 +51,7 @@ pub(super) async fn make_token(
 
 /// The token is no longer good.
 pub(super) async fn revoke_token(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &TokenId,
     now: DateTime<Utc>,
 ) -> Result<TokenRow, LedgerError> {
@@ -60,7 +59,7 @@ pub(super) async fn revoke_token(
     if token(write.connection(), id).await?.revoked_at.is_some() {
         return Err(LedgerError::State(format!("token `{id}` is revoked already")));
     }
-    sqlx::query("UPDATE token SET revoked_at = ? WHERE token_id = ?")
+    query("UPDATE token SET revoked_at = ? WHERE token_id = ?")
         .bind(micros(now))
         .bind(id.as_str())
         .execute(write.connection())
@@ -73,24 +72,24 @@ pub(super) async fn revoke_token(
 }
 
 /// All tokens, in order of making.
-pub(super) async fn tokens(ledger: &SqliteLedger) -> Result<Vec<TokenRow>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM token ORDER BY number").fetch_all(&ledger.readers).await;
+pub(super) async fn tokens(ledger: &SqlLedger) -> Result<Vec<TokenRow>, LedgerError> {
+    let rows = query("SELECT * FROM token ORDER BY number").fetch_all(&mut ledger.look().await?).await;
     rows.during("read tokens")?.iter().map(token_of).collect()
 }
 
 /// The token with this digest, good or not.
 pub(super) async fn token_of_digest(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     digest: &str,
 ) -> Result<Option<TokenRow>, LedgerError> {
-    let row =
-        sqlx::query("SELECT * FROM token WHERE digest = ?").bind(digest).fetch_optional(&ledger.readers);
+    let mut look = ledger.look().await?;
+    let row = query("SELECT * FROM token WHERE digest = ?").bind(digest).fetch_optional(&mut look);
     row.await.during("read a token")?.as_ref().map(token_of).transpose()
 }
 
 /// The proposal waits for another person.
 pub(super) async fn propose(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     action: &ProposedAction,
     by: &str,
     expires_at: DateTime<Utc>,
@@ -98,7 +97,7 @@ pub(super) async fn propose(
 ) -> Result<ProposalRow, LedgerError> {
     let mut write = ledger.write("record a proposal").await?;
     let id = ProposalId::new(new_id("prop", now)?);
-    sqlx::query(
+    query(
         "INSERT INTO proposal (proposal_id, action, proposed_by, proposed_at, expires_at) VALUES (?, ?, ?, ?, ?)",
     )
     .bind(id.as_str())
@@ -119,14 +118,14 @@ pub(super) async fn propose(
 }
 
 /// All proposals, in order.
-pub(super) async fn proposals(ledger: &SqliteLedger) -> Result<Vec<ProposalRow>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM proposal ORDER BY number").fetch_all(&ledger.readers).await;
+pub(super) async fn proposals(ledger: &SqlLedger) -> Result<Vec<ProposalRow>, LedgerError> {
+    let rows = query("SELECT * FROM proposal ORDER BY number").fetch_all(&mut ledger.look().await?).await;
     rows.during("read proposals")?.iter().map(proposal_of).collect()
 }
 
 /// Another person approves. Guarded by `nobody_approves_what_they_proposed`.
 pub(super) async fn approve_proposal(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &ProposalId,
     by: &str,
     now: DateTime<Utc>,
@@ -144,7 +143,7 @@ pub(super) async fn approve_proposal(
     if now >= row.expires_at {
         return Err(LedgerError::State(format!("proposal `{id}` has expired; make it again")));
     }
-    sqlx::query("UPDATE proposal SET approved_by = ?, approved_at = ? WHERE proposal_id = ?")
+    query("UPDATE proposal SET approved_by = ?, approved_at = ? WHERE proposal_id = ?")
         .bind(by)
         .bind(micros(now))
         .bind(id.as_str())
@@ -165,7 +164,7 @@ pub(super) async fn approve_proposal(
 
 /// Who asks first under a key has to answer.
 pub(super) async fn claim_answer(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     principal: &str,
     key: &str,
     content: &str,
@@ -174,7 +173,7 @@ pub(super) async fn claim_answer(
     let key = ledger.seal.digest("answer", key);
     let content = ledger.seal.digest("question", content);
     let mut write = ledger.write("claim an answer").await?;
-    let before = sqlx::query("SELECT * FROM answer WHERE principal = ? AND idempotency = ?")
+    let before = query("SELECT * FROM answer WHERE principal = ? AND idempotency = ?")
         .bind(principal)
         .bind(&key)
         .fetch_optional(write.connection())
@@ -192,24 +191,21 @@ pub(super) async fn claim_answer(
             return Ok(AnswerClaim::Running);
         }
     }
-    sqlx::query(
-        "INSERT INTO answer (principal, idempotency, content, claimed_at) VALUES (?, ?, ?, ?)
-         ON CONFLICT (principal, idempotency) DO UPDATE SET claimed_at = excluded.claimed_at",
-    )
-    .bind(principal)
-    .bind(&key)
-    .bind(&content)
-    .bind(micros(now))
-    .execute(write.connection())
-    .await
-    .during("claim an answer")?;
+    query("REPLACE INTO answer (principal, idempotency, content, claimed_at) VALUES (?, ?, ?, ?)")
+        .bind(principal)
+        .bind(&key)
+        .bind(&content)
+        .bind(micros(now))
+        .execute(write.connection())
+        .await
+        .during("claim an answer")?;
     write.commit().await?;
     Ok(AnswerClaim::New)
 }
 
 /// The answer is durable. `None` gives the claim back: nothing was done, and the same may be asked again.
 pub(super) async fn give_answer(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     principal: &str,
     key: &str,
     answer: Option<&GivenAnswer>,
@@ -218,20 +214,20 @@ pub(super) async fn give_answer(
     let mut write = ledger.write("record an answer").await?;
     let statement = match answer {
         Some(answer) => {
-            sqlx::query("UPDATE answer SET status = ?, body = ? WHERE principal = ? AND idempotency = ?")
+            query("UPDATE answer SET status = ?, body = ? WHERE principal = ? AND idempotency = ?")
                 .bind(i64::from(answer.status))
                 .bind(&answer.body)
         }
-        None => sqlx::query("DELETE FROM answer WHERE status IS NULL AND principal = ? AND idempotency = ?"),
+        None => query("DELETE FROM answer WHERE status IS NULL AND principal = ? AND idempotency = ?"),
     };
     statement.bind(principal).bind(&key).execute(write.connection()).await.during("record an answer")?;
     write.commit().await
 }
 
 /// Answers older than an instant are forgotten.
-pub(super) async fn forget_answers(ledger: &SqliteLedger, before: DateTime<Utc>) -> Result<u64, LedgerError> {
+pub(super) async fn forget_answers(ledger: &SqlLedger, before: DateTime<Utc>) -> Result<u64, LedgerError> {
     let mut write = ledger.write("forget old answers").await?;
-    let gone = sqlx::query("DELETE FROM answer WHERE claimed_at < ?")
+    let gone = query("DELETE FROM answer WHERE claimed_at < ?")
         .bind(micros(before))
         .execute(write.connection())
         .await
@@ -240,14 +236,13 @@ pub(super) async fn forget_answers(ledger: &SqliteLedger, before: DateTime<Utc>)
     Ok(gone.rows_affected())
 }
 
-async fn token(connection: &mut SqliteConnection, id: &TokenId) -> Result<TokenRow, LedgerError> {
-    let row =
-        sqlx::query("SELECT * FROM token WHERE token_id = ?").bind(id.as_str()).fetch_optional(connection);
+async fn token(connection: &mut Session, id: &TokenId) -> Result<TokenRow, LedgerError> {
+    let row = query("SELECT * FROM token WHERE token_id = ?").bind(id.as_str()).fetch_optional(connection);
     let unknown = || LedgerError::Unknown { what: "token", id: id.to_string() };
     token_of(&row.await.during("read a token")?.ok_or_else(unknown)?)
 }
 
-fn token_of(row: &SqliteRow) -> Result<TokenRow, LedgerError> {
+fn token_of(row: &Row) -> Result<TokenRow, LedgerError> {
     let tenant: Option<&str> = get(row, "tenant")?;
     Ok(TokenRow {
         token_id: TokenId::new(get::<String>(row, "token_id")?),
@@ -260,15 +255,14 @@ fn token_of(row: &SqliteRow) -> Result<TokenRow, LedgerError> {
     })
 }
 
-async fn proposal(connection: &mut SqliteConnection, id: &ProposalId) -> Result<ProposalRow, LedgerError> {
-    let row = sqlx::query("SELECT * FROM proposal WHERE proposal_id = ?")
-        .bind(id.as_str())
-        .fetch_optional(connection);
+async fn proposal(connection: &mut Session, id: &ProposalId) -> Result<ProposalRow, LedgerError> {
+    let row =
+        query("SELECT * FROM proposal WHERE proposal_id = ?").bind(id.as_str()).fetch_optional(connection);
     let unknown = || LedgerError::Unknown { what: "proposal", id: id.to_string() };
     proposal_of(&row.await.during("read a proposal")?.ok_or_else(unknown)?)
 }
 
-fn proposal_of(row: &SqliteRow) -> Result<ProposalRow, LedgerError> {
+fn proposal_of(row: &Row) -> Result<ProposalRow, LedgerError> {
     Ok(ProposalRow {
         proposal_id: ProposalId::new(get::<String>(row, "proposal_id")?),
         action: get_json(row, "action")?,

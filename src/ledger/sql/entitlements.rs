@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::{Row, Session, query};
 use super::write::{
     During, damaged, get, get_instant, get_instant_if_any, get_json, micros, micros_up, new_id, to_json,
 };
@@ -17,13 +16,13 @@ use crate::ledger::{EntitlementRow, LedgerError, NewEntitlement};
 
 /// Records that it runs.
 pub(super) async fn grant(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     new: &NewEntitlement,
     now: DateTime<Utc>,
 ) -> Result<EntitlementRow, LedgerError> {
     let id = EntitlementId::new(new_id("ent", now)?);
     let mut write = ledger.write("grant an entitlement").await?;
-    sqlx::query(
+    query(
         "INSERT INTO entitlement (entitlement_id, name, tenant, categories, granted_at, until)
          VALUES (?, ?, ?, ?, ?, ?)",
     )
@@ -50,7 +49,7 @@ pub(super) async fn grant(
 
 /// Records that it runs no longer.
 pub(super) async fn end(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &EntitlementId,
     now: DateTime<Utc>,
 ) -> Result<EntitlementRow, LedgerError> {
@@ -59,7 +58,7 @@ pub(super) async fn end(
     if before.ended_at.is_some() {
         return Err(LedgerError::State(format!("entitlement `{id}` has ended already")));
     }
-    sqlx::query("UPDATE entitlement SET ended_at = ? WHERE entitlement_id = ?")
+    query("UPDATE entitlement SET ended_at = ? WHERE entitlement_id = ?")
         .bind(micros(now))
         .bind(id.as_str())
         .execute(write.connection())
@@ -74,9 +73,9 @@ pub(super) async fn end(
 }
 
 /// All entitlements, in order of granting.
-pub(super) async fn all(ledger: &SqliteLedger) -> Result<Vec<EntitlementRow>, LedgerError> {
-    sqlx::query("SELECT * FROM entitlement ORDER BY number")
-        .fetch_all(&ledger.readers)
+pub(super) async fn all(ledger: &SqlLedger) -> Result<Vec<EntitlementRow>, LedgerError> {
+    query("SELECT * FROM entitlement ORDER BY number")
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read entitlements")?
         .iter()
@@ -85,8 +84,8 @@ pub(super) async fn all(ledger: &SqliteLedger) -> Result<Vec<EntitlementRow>, Le
 }
 
 /// Entitlements that were not ended; the planner judges until when each runs.
-pub(super) async fn active(connection: &mut SqliteConnection) -> Result<Vec<ActiveEntitlement>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM entitlement WHERE ended_at IS NULL ORDER BY number")
+pub(super) async fn active(connection: &mut Session) -> Result<Vec<ActiveEntitlement>, LedgerError> {
+    let rows = query("SELECT * FROM entitlement WHERE ended_at IS NULL ORDER BY number")
         .fetch_all(connection)
         .await
         .during("read entitlements")?;
@@ -98,8 +97,8 @@ pub(super) async fn active(connection: &mut SqliteConnection) -> Result<Vec<Acti
         .collect()
 }
 
-async fn one(connection: &mut SqliteConnection, id: &EntitlementId) -> Result<EntitlementRow, LedgerError> {
-    let row = sqlx::query("SELECT * FROM entitlement WHERE entitlement_id = ?")
+async fn one(connection: &mut Session, id: &EntitlementId) -> Result<EntitlementRow, LedgerError> {
+    let row = query("SELECT * FROM entitlement WHERE entitlement_id = ?")
         .bind(id.as_str())
         .fetch_optional(connection)
         .await
@@ -107,7 +106,7 @@ async fn one(connection: &mut SqliteConnection, id: &EntitlementId) -> Result<En
     row_of(&row.ok_or_else(|| LedgerError::Unknown { what: "entitlement", id: id.as_str().to_owned() })?)
 }
 
-fn row_of(row: &SqliteRow) -> Result<EntitlementRow, LedgerError> {
+fn row_of(row: &Row) -> Result<EntitlementRow, LedgerError> {
     Ok(EntitlementRow {
         entitlement_id: EntitlementId::new(get::<String>(row, "entitlement_id")?),
         name: get(row, "name")?,

@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::{Row, Session, query};
 use super::write::{
     During, Writing, damaged, get, get_instant, get_instant_if_any, get_json, micros, signed, to_json,
     unsigned,
@@ -19,14 +18,18 @@ const NOTICE: &str = "notice";
 
 /// The message is durable. False where it was enqueued before.
 pub(super) async fn enqueue(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     new: &NewDelivery,
     now: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
     let mut write = ledger.write("enqueue a message").await?;
-    let made = sqlx::query(
+    let before = query("SELECT 1 FROM delivery WHERE idempotency = ?").bind(&new.key);
+    if before.exists(write.connection()).await.during("enqueue a message")? {
+        return Ok(false);
+    }
+    query(
         "INSERT INTO delivery (idempotency, kind, tenant, url, body, enqueued_at, next_at, tries)
-         VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (idempotency) DO NOTHING",
+         VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
     )
     .bind(&new.key)
     .bind(&new.kind)
@@ -38,23 +41,22 @@ pub(super) async fn enqueue(
     .execute(write.connection())
     .await
     .during("enqueue a message")?;
-    let is_new = made.rows_affected() > 0;
-    if is_new && new.kind == NOTICE {
+    if new.kind == NOTICE {
         write.append("notice-enqueued", json!({"delivery": new.key}), now).await?;
     }
     write.commit().await?;
-    Ok(is_new)
+    Ok(true)
 }
 
 /// Messages whose turn it is; nobody else gets them before `until`.
 pub(super) async fn take_deliveries(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     most: u32,
     until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<DeliveryRow>, LedgerError> {
     let mut write = ledger.write("take messages").await?;
-    let numbers: Vec<i64> = sqlx::query_scalar(
+    let due = query(
         "SELECT number FROM delivery WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, number LIMIT ?",
     )
     .bind(micros(now))
@@ -63,15 +65,16 @@ pub(super) async fn take_deliveries(
     .await
     .during("take messages")?;
     let mut taken = Vec::new();
-    for number in numbers {
-        let row =
-            sqlx::query("UPDATE delivery SET next_at = ?, tries = tries + 1 WHERE number = ? RETURNING *")
-                .bind(micros(until))
-                .bind(number)
-                .fetch_one(write.connection())
-                .await
-                .during("take messages")?;
-        taken.push(delivery_of(&row)?);
+    for row in &due {
+        let number: i64 = get(row, "number")?;
+        query("UPDATE delivery SET next_at = ?, tries = tries + 1 WHERE number = ?")
+            .bind(micros(until))
+            .bind(number)
+            .execute(write.connection())
+            .await
+            .during("take messages")?;
+        let row = query("SELECT * FROM delivery WHERE number = ?").bind(number).fetch_one(write.connection());
+        taken.push(delivery_of(&row.await.during("take messages")?)?);
     }
     write.commit().await?;
     Ok(taken)
@@ -79,7 +82,7 @@ pub(super) async fn take_deliveries(
 
 /// What came of a try to send a message.
 pub(super) async fn settle_delivery(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     number: u64,
     fate: &DeliveryFate,
     now: DateTime<Utc>,
@@ -90,18 +93,20 @@ pub(super) async fn settle_delivery(
         DeliveryFate::GivenUp { failure } => (None, Some(now), None, Some(failure)),
     };
     let mut write = ledger.write("settle a message").await?;
-    let row = sqlx::query(
-        "UPDATE delivery SET delivered_at = ?, given_up_at = ?, next_at = ?, failure = ? WHERE number = ?
-         RETURNING kind, idempotency",
-    )
-    .bind(delivered.map(micros))
-    .bind(given_up.map(micros))
-    .bind(next.map(micros))
-    .bind(failure)
-    .bind(signed(number)?)
-    .fetch_optional(write.connection())
-    .await
-    .during("settle a message")?;
+    query("UPDATE delivery SET delivered_at = ?, given_up_at = ?, next_at = ?, failure = ? WHERE number = ?")
+        .bind(delivered.map(micros))
+        .bind(given_up.map(micros))
+        .bind(next.map(micros))
+        .bind(failure)
+        .bind(signed(number)?)
+        .execute(write.connection())
+        .await
+        .during("settle a message")?;
+    let row = query("SELECT kind, idempotency FROM delivery WHERE number = ?")
+        .bind(signed(number)?)
+        .fetch_optional(write.connection())
+        .await
+        .during("settle a message")?;
     let entry = match fate {
         DeliveryFate::Received => Some("notice-delivered"),
         DeliveryFate::GivenUp { .. } => Some("notice-given-up"),
@@ -117,17 +122,17 @@ pub(super) async fn settle_delivery(
 }
 
 /// Messages that were not received: on their way or given up, in order.
-pub(super) async fn undelivered(ledger: &SqliteLedger, most: u32) -> Result<Vec<DeliveryRow>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM delivery WHERE delivered_at IS NULL ORDER BY number LIMIT ?")
+pub(super) async fn undelivered(ledger: &SqlLedger, most: u32) -> Result<Vec<DeliveryRow>, LedgerError> {
+    let rows = query("SELECT * FROM delivery WHERE delivered_at IS NULL ORDER BY number LIMIT ?")
         .bind(most)
-        .fetch_all(&ledger.readers)
+        .fetch_all(&mut ledger.look().await?)
         .await;
     rows.during("read messages")?.iter().map(delivery_of).collect()
 }
 
 /// What stands from now on: new alarms are raised, those no longer there are cleared. Answers what has changed.
 pub(super) async fn set_alarms(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     standing: &[NewAlarm],
     now: DateTime<Utc>,
 ) -> Result<Vec<AlarmRow>, LedgerError> {
@@ -135,7 +140,7 @@ pub(super) async fn set_alarms(
     let before = standing_alarms(write.connection()).await?;
     let mut changed = Vec::new();
     for row in before.iter().filter(|row| !standing.iter().any(|alarm| alarm.key == row.alarm.key)) {
-        sqlx::query("UPDATE alarm SET cleared_at = ? WHERE number = ?")
+        query("UPDATE alarm SET cleared_at = ? WHERE number = ?")
             .bind(micros(now))
             .bind(signed(row.number)?)
             .execute(write.connection())
@@ -146,23 +151,22 @@ pub(super) async fn set_alarms(
     }
     update_standing(&mut write, &before, standing).await?;
     for alarm in standing.iter().filter(|alarm| !before.iter().any(|row| row.alarm.key == alarm.key)) {
-        let made = sqlx::query(
-            "INSERT INTO alarm (alarm, kind, message, fields, raised_at) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(&alarm.key)
-        .bind(&alarm.kind)
-        .bind(&alarm.message)
-        .bind(to_json(&alarm.fields)?)
-        .bind(micros(now))
-        .execute(write.connection())
-        .await
-        .during("record alarms")?;
-        if made.rows_affected() > 0 {
-            write.append("alarm-raised", json!({"alarm": alarm.key, "alarm_kind": alarm.kind}), now).await?;
-            let number = unsigned(made.last_insert_rowid(), "number")?;
-            changed.push(AlarmRow { number, alarm: alarm.clone(), raised_at: now, cleared_at: None });
+        if changed.iter().any(|row| row.alarm.key == alarm.key && row.cleared_at.is_none()) {
+            continue;
         }
+        query("INSERT INTO alarm (alarm, kind, message, fields, raised_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(&alarm.key)
+            .bind(&alarm.kind)
+            .bind(&alarm.message)
+            .bind(to_json(&alarm.fields)?)
+            .bind(micros(now))
+            .execute(write.connection())
+            .await
+            .during("record alarms")?;
+        let number = query("SELECT max(number) FROM alarm").number(write.connection()).await;
+        let number = unsigned(number.during("record alarms")?, "number")?;
+        write.append("alarm-raised", json!({"alarm": alarm.key, "alarm_kind": alarm.kind}), now).await?;
+        changed.push(AlarmRow { number, alarm: alarm.clone(), raised_at: now, cleared_at: None });
     }
     write.commit().await?;
     Ok(changed)
@@ -177,7 +181,7 @@ async fn update_standing(
     for row in before {
         let moved = standing.iter().find(|alarm| alarm.key == row.alarm.key && **alarm != row.alarm);
         let Some(alarm) = moved else { continue };
-        sqlx::query("UPDATE alarm SET message = ?, fields = ? WHERE number = ?")
+        query("UPDATE alarm SET message = ?, fields = ? WHERE number = ?")
             .bind(&alarm.message)
             .bind(to_json(&alarm.fields)?)
             .bind(signed(row.number)?)
@@ -189,51 +193,45 @@ async fn update_standing(
 }
 
 /// Alarms that stand, and those cleared since an instant, in order.
-pub(super) async fn alarms(
-    ledger: &SqliteLedger,
-    since: DateTime<Utc>,
-) -> Result<Vec<AlarmRow>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM alarm WHERE cleared_at IS NULL OR cleared_at >= ? ORDER BY number")
+pub(super) async fn alarms(ledger: &SqlLedger, since: DateTime<Utc>) -> Result<Vec<AlarmRow>, LedgerError> {
+    let rows = query("SELECT * FROM alarm WHERE cleared_at IS NULL OR cleared_at >= ? ORDER BY number")
         .bind(micros(since))
-        .fetch_all(&ledger.readers)
+        .fetch_all(&mut ledger.look().await?)
         .await;
     rows.during("read alarms")?.iter().map(alarm_of).collect()
 }
 
 /// Takes the instant of a schedule. False where somebody attends to it, or to a later one.
 pub(super) async fn claim_tick(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     name: &str,
     due_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
     let mut write = ledger.write("claim a tick").await?;
-    let claimed = sqlx::query(
-        "INSERT INTO tick (name, due_at, claimed_at) VALUES (?, ?, ?)
-         ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at, claimed_at = excluded.claimed_at
-             WHERE tick.due_at < excluded.due_at",
-    )
-    .bind(name)
-    .bind(micros(due_at))
-    .bind(micros(now))
-    .execute(write.connection())
-    .await
-    .during("claim a tick")?;
+    let taken = query("SELECT 1 FROM tick WHERE name = ? AND due_at >= ?").bind(name).bind(micros(due_at));
+    if taken.exists(write.connection()).await.during("claim a tick")? {
+        return Ok(false);
+    }
+    query("REPLACE INTO tick (name, due_at, claimed_at) VALUES (?, ?, ?)")
+        .bind(name)
+        .bind(micros(due_at))
+        .bind(micros(now))
+        .execute(write.connection())
+        .await
+        .during("claim a tick")?;
     write.commit().await?;
-    Ok(claimed.rows_affected() > 0)
+    Ok(true)
 }
 
 /// The last instant of a schedule that was claimed.
-pub(super) async fn last_tick(
-    ledger: &SqliteLedger,
-    name: &str,
-) -> Result<Option<DateTime<Utc>>, LedgerError> {
-    let row =
-        sqlx::query("SELECT due_at FROM tick WHERE name = ?").bind(name).fetch_optional(&ledger.readers);
+pub(super) async fn last_tick(ledger: &SqlLedger, name: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
+    let mut look = ledger.look().await?;
+    let row = query("SELECT due_at FROM tick WHERE name = ?").bind(name).fetch_optional(&mut look);
     row.await.during("read a tick")?.map(|row| get_instant(&row, "due_at")).transpose()
 }
 
-fn delivery_of(row: &SqliteRow) -> Result<DeliveryRow, LedgerError> {
+fn delivery_of(row: &Row) -> Result<DeliveryRow, LedgerError> {
     Ok(DeliveryRow {
         number: unsigned(get(row, "number")?, "number")?,
         key: get(row, "idempotency")?,
@@ -249,18 +247,17 @@ fn delivery_of(row: &SqliteRow) -> Result<DeliveryRow, LedgerError> {
     })
 }
 
-fn tenant_of(row: &SqliteRow) -> Result<Option<TenantId>, LedgerError> {
+fn tenant_of(row: &Row) -> Result<Option<TenantId>, LedgerError> {
     let tenant: Option<&str> = get(row, "tenant")?;
     tenant.map(|tenant| TenantId::observed(tenant).ok_or_else(|| damaged("tenant"))).transpose()
 }
 
-async fn standing_alarms(connection: &mut SqliteConnection) -> Result<Vec<AlarmRow>, LedgerError> {
-    let rows =
-        sqlx::query("SELECT * FROM alarm WHERE cleared_at IS NULL ORDER BY number").fetch_all(connection);
+async fn standing_alarms(connection: &mut Session) -> Result<Vec<AlarmRow>, LedgerError> {
+    let rows = query("SELECT * FROM alarm WHERE cleared_at IS NULL ORDER BY number").fetch_all(connection);
     rows.await.during("read alarms")?.iter().map(alarm_of).collect()
 }
 
-fn alarm_of(row: &SqliteRow) -> Result<AlarmRow, LedgerError> {
+fn alarm_of(row: &Row) -> Result<AlarmRow, LedgerError> {
     Ok(AlarmRow {
         number: unsigned(get(row, "number")?, "number")?,
         alarm: NewAlarm {

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
-use super::SqliteLedger;
+use super::SqlLedger;
+use super::statement::{Row, Session, query};
 use super::write::{
     During, Writing, from_json, get, get_instant, get_instant_if_any, get_json, micros, to_json,
 };
@@ -20,7 +19,7 @@ use crate::plan::{Plan, Step};
 /// Records that the run has begun. Runs that are still marked as running are interrupted ones: the caller holds the
 /// run's place.
 pub(super) async fn begin(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     run: &RunRow,
     plan: &Plan,
     policies: &BTreeMap<Category, String>,
@@ -35,7 +34,7 @@ pub(super) async fn begin(
     let now = run.started_at;
     interrupt_others(&mut write, now).await?;
     keep_plan(&mut write, plan, now).await?;
-    sqlx::query("INSERT INTO run (run_id, plan_id, at, status, started_at) VALUES (?, ?, ?, 'running', ?)")
+    query("INSERT INTO run (run_id, plan_id, at, status, started_at) VALUES (?, ?, ?, 'running', ?)")
         .bind(run.run_id.as_str())
         .bind(run.plan_id.as_str())
         .bind(micros(run.at))
@@ -44,9 +43,9 @@ pub(super) async fn begin(
         .await
         .during("begin a run")?;
     write.new_key(run.run_id.as_str()).await?;
-    sqlx::query("DELETE FROM policy").execute(write.connection()).await.during("begin a run")?;
+    query("DELETE FROM policy").execute(write.connection()).await.during("begin a run")?;
     for (category, digest) in policies {
-        sqlx::query("INSERT INTO policy (category, digest) VALUES (?, ?)")
+        query("INSERT INTO policy (category, digest) VALUES (?, ?)")
             .bind(category.as_str())
             .bind(digest)
             .execute(write.connection())
@@ -62,7 +61,7 @@ pub(super) async fn begin(
 
 /// Records that it has ended.
 pub(super) async fn end(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &RunId,
     status: &str,
     now: DateTime<Utc>,
@@ -71,7 +70,7 @@ pub(super) async fn end(
         return Err(LedgerError::State(format!("a run does not end as `{status}`")));
     }
     let mut write = ledger.write("end a run").await?;
-    let ended = sqlx::query("UPDATE run SET status = ?, ended_at = ? WHERE run_id = ? AND ended_at IS NULL")
+    let ended = query("UPDATE run SET status = ?, ended_at = ? WHERE run_id = ? AND ended_at IS NULL")
         .bind(status)
         .bind(micros(now))
         .bind(id.as_str())
@@ -92,14 +91,14 @@ pub(super) async fn end(
 
 /// Records a plan that the run made while it was under way.
 pub(super) async fn extend(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     id: &RunId,
     plan: &Plan,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let mut write = ledger.write("record a run's plan").await?;
     keep_plan(&mut write, plan, now).await?;
-    sqlx::query("INSERT INTO run_plan (run_id, plan_id) VALUES (?, ?) ON CONFLICT DO NOTHING")
+    query("REPLACE INTO run_plan (run_id, plan_id) VALUES (?, ?)")
         .bind(id.as_str())
         .bind(plan.plan_id.as_str())
         .execute(write.connection())
@@ -109,13 +108,14 @@ pub(super) async fn extend(
 }
 
 /// A step of the plan that a run was begun with, or of one that it made under way.
-pub(super) async fn step_of(ledger: &SqliteLedger, id: &RunId, step: &StepId) -> Result<Step, LedgerError> {
-    let rows = sqlx::query(
+pub(super) async fn step_of(ledger: &SqlLedger, id: &RunId, step: &StepId) -> Result<Step, LedgerError> {
+    let rows = query(
         "SELECT body FROM plan WHERE plan_id IN (
-             SELECT plan_id FROM run WHERE run_id = ?1 UNION SELECT plan_id FROM run_plan WHERE run_id = ?1)",
+             SELECT plan_id FROM run WHERE run_id = ? UNION SELECT plan_id FROM run_plan WHERE run_id = ?)",
     )
     .bind(id.as_str())
-    .fetch_all(&ledger.readers)
+    .bind(id.as_str())
+    .fetch_all(&mut ledger.look().await?)
     .await
     .during("read a run's plans")?;
     for row in &rows {
@@ -127,11 +127,21 @@ pub(super) async fn step_of(ledger: &SqliteLedger, id: &RunId, step: &StepId) ->
     Err(LedgerError::Unknown { what: "step", id: step.as_str().to_owned() })
 }
 
+/// The plan that a run was begun with.
+pub(super) async fn plan_of(ledger: &SqlLedger, id: &RunId) -> Result<Plan, LedgerError> {
+    let row = query("SELECT body FROM plan JOIN run ON run.plan_id = plan.plan_id WHERE run.run_id = ?")
+        .bind(id.as_str())
+        .fetch_optional(&mut ledger.look().await?)
+        .await
+        .during("read a run's plan")?;
+    get_json(&row.ok_or_else(|| LedgerError::Unknown { what: "run", id: id.to_string() })?, "body")
+}
+
 /// Runs, latest first.
-pub(super) async fn latest(ledger: &SqliteLedger, most: u32) -> Result<Vec<RunRow>, LedgerError> {
-    sqlx::query("SELECT * FROM run ORDER BY number DESC LIMIT ?")
+pub(super) async fn latest(ledger: &SqlLedger, most: u32) -> Result<Vec<RunRow>, LedgerError> {
+    query("SELECT * FROM run ORDER BY number DESC LIMIT ?")
         .bind(most)
-        .fetch_all(&ledger.readers)
+        .fetch_all(&mut ledger.look().await?)
         .await
         .during("read runs")?
         .iter()
@@ -141,7 +151,7 @@ pub(super) async fn latest(ledger: &SqliteLedger, most: u32) -> Result<Vec<RunRo
 
 /// Keeps what was refused, for approval. A plan that is refused again needs approval again.
 pub(super) async fn store_refused(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     plan: &Plan,
     steps: &[StepId],
     now: DateTime<Utc>,
@@ -151,18 +161,14 @@ pub(super) async fn store_refused(
     }
     let mut write = ledger.write("keep a refused plan").await?;
     keep_plan(&mut write, plan, now).await?;
-    sqlx::query(
-        "INSERT INTO refused_plan (plan_id, body, steps, refused_at) VALUES (?, ?, ?, ?)
-         ON CONFLICT (plan_id) DO UPDATE SET body = excluded.body, steps = excluded.steps,
-             refused_at = excluded.refused_at, approved_at = NULL",
-    )
-    .bind(plan.plan_id.as_str())
-    .bind(to_json(plan)?)
-    .bind(to_json(&steps)?)
-    .bind(micros(now))
-    .execute(write.connection())
-    .await
-    .during("keep a refused plan")?;
+    query("REPLACE INTO refused_plan (plan_id, body, steps, refused_at) VALUES (?, ?, ?, ?)")
+        .bind(plan.plan_id.as_str())
+        .bind(to_json(plan)?)
+        .bind(to_json(&steps)?)
+        .bind(micros(now))
+        .execute(write.connection())
+        .await
+        .during("keep a refused plan")?;
     let fields = json!({
         "plan_id": plan.plan_id, "steps": steps,
         "refusals": plan.refusals.iter().map(|refusal| json!({
@@ -174,21 +180,17 @@ pub(super) async fn store_refused(
 }
 
 /// A refused plan with the steps that wait for approval.
-pub(super) async fn refused(ledger: &SqliteLedger, id: &PlanId) -> Result<(Plan, Vec<StepId>), LedgerError> {
+pub(super) async fn refused(ledger: &SqlLedger, id: &PlanId) -> Result<(Plan, Vec<StepId>), LedgerError> {
     let mut read = ledger.read("read a refused plan").await?;
     let row = refused_row(&mut read, id).await?;
     Ok((from_json(get(&row, "body")?, "plan")?, from_json(get(&row, "steps")?, "steps")?))
 }
 
 /// Records the approval.
-pub(super) async fn approve(
-    ledger: &SqliteLedger,
-    id: &PlanId,
-    now: DateTime<Utc>,
-) -> Result<(), LedgerError> {
+pub(super) async fn approve(ledger: &SqlLedger, id: &PlanId, now: DateTime<Utc>) -> Result<(), LedgerError> {
     let mut write = ledger.write("approve a plan").await?;
     refused_row(write.connection(), id).await?;
-    sqlx::query("UPDATE refused_plan SET approved_at = ? WHERE plan_id = ?")
+    query("UPDATE refused_plan SET approved_at = ? WHERE plan_id = ?")
         .bind(micros(now))
         .bind(id.as_str())
         .execute(write.connection())
@@ -199,12 +201,12 @@ pub(super) async fn approve(
 }
 
 /// Turns the stop on. One that is on stays as it is: since when and why it came first.
-pub(super) async fn stop(ledger: &SqliteLedger, reason: &str, now: DateTime<Utc>) -> Result<(), LedgerError> {
+pub(super) async fn stop(ledger: &SqlLedger, reason: &str, now: DateTime<Utc>) -> Result<(), LedgerError> {
     let mut write = ledger.write("stop").await?;
     if stopped(write.connection()).await?.is_some() {
         return Ok(());
     }
-    sqlx::query("INSERT INTO stop (stopped_at, reason) VALUES (?, ?)")
+    query("INSERT INTO stop (stopped_at, reason) VALUES (?, ?)")
         .bind(micros(now))
         .bind(reason)
         .execute(write.connection())
@@ -215,9 +217,9 @@ pub(super) async fn stop(ledger: &SqliteLedger, reason: &str, now: DateTime<Utc>
 }
 
 /// Turns the stop off; false where none was on.
-pub(super) async fn go(ledger: &SqliteLedger, now: DateTime<Utc>) -> Result<bool, LedgerError> {
+pub(super) async fn go(ledger: &SqlLedger, now: DateTime<Utc>) -> Result<bool, LedgerError> {
     let mut write = ledger.write("go").await?;
-    let lifted = sqlx::query("UPDATE stop SET lifted_at = ? WHERE lifted_at IS NULL")
+    let lifted = query("UPDATE stop SET lifted_at = ? WHERE lifted_at IS NULL")
         .bind(micros(now))
         .execute(write.connection())
         .await
@@ -230,13 +232,17 @@ pub(super) async fn go(ledger: &SqliteLedger, now: DateTime<Utc>) -> Result<bool
     Ok(true)
 }
 
+/// The stop that is on, for a reader.
+pub(super) async fn stop_on(ledger: &SqlLedger) -> Result<Option<Stop>, LedgerError> {
+    stopped(&mut ledger.look().await?).await
+}
+
 /// The stop that is on.
-pub(super) async fn stopped(connection: &mut SqliteConnection) -> Result<Option<Stop>, LedgerError> {
-    let row =
-        sqlx::query("SELECT stopped_at, reason FROM stop WHERE lifted_at IS NULL ORDER BY number LIMIT 1")
-            .fetch_optional(connection)
-            .await
-            .during("read the stop")?;
+pub(super) async fn stopped(connection: &mut Session) -> Result<Option<Stop>, LedgerError> {
+    let row = query("SELECT stopped_at, reason FROM stop WHERE lifted_at IS NULL ORDER BY number LIMIT 1")
+        .fetch_optional(connection)
+        .await
+        .during("read the stop")?;
     row.as_ref()
         .map(|row| Ok(Stop { stopped_at: get_instant(row, "stopped_at")?, reason: get(row, "reason")? }))
         .transpose()
@@ -244,13 +250,13 @@ pub(super) async fn stopped(connection: &mut SqliteConnection) -> Result<Option<
 
 /// Marks runs that nobody carries on as interrupted. Their keys stay while a batch of theirs has no outcome.
 async fn interrupt_others(write: &mut Writing<'_>, now: DateTime<Utc>) -> Result<(), LedgerError> {
-    let rows = sqlx::query("SELECT run_id FROM run WHERE status = 'running'")
+    let rows = query("SELECT run_id FROM run WHERE status = 'running'")
         .fetch_all(write.connection())
         .await
         .during("begin a run")?;
     for row in rows {
-        let id: String = row.try_get("run_id").during("begin a run")?;
-        sqlx::query("UPDATE run SET status = 'interrupted' WHERE run_id = ?")
+        let id: String = get(&row, "run_id")?;
+        query("UPDATE run SET status = 'interrupted' WHERE run_id = ?")
             .bind(&id)
             .execute(write.connection())
             .await
@@ -263,12 +269,13 @@ async fn interrupt_others(write: &mut Writing<'_>, now: DateTime<Utc>) -> Result
 
 /// Destroys the key of a run that has ended once none of its batches lacks an outcome.
 pub(super) async fn close_if_settled(write: &mut Writing<'_>, run: &str) -> Result<(), LedgerError> {
-    let waiting: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM intent WHERE run_id = ?1 AND ended_at IS NULL)
-             OR (SELECT status FROM run WHERE run_id = ?1) = 'running'",
+    let waiting = query(
+        "SELECT 1 FROM intent WHERE run_id = ? AND ended_at IS NULL
+         UNION SELECT 1 FROM run WHERE run_id = ? AND status = 'running'",
     )
     .bind(run)
-    .fetch_one(write.connection())
+    .bind(run)
+    .exists(write.connection())
     .await
     .during("end a run")?;
     if waiting { Ok(()) } else { write.destroy_key(run).await }
@@ -276,15 +283,16 @@ pub(super) async fn close_if_settled(write: &mut Writing<'_>, run: &str) -> Resu
 
 /// Keeps a plan, once, with its entry.
 async fn keep_plan(write: &mut Writing<'_>, plan: &Plan, now: DateTime<Utc>) -> Result<(), LedgerError> {
-    let kept = sqlx::query("INSERT INTO plan (plan_id, body) VALUES (?, ?) ON CONFLICT DO NOTHING")
+    let before = query("SELECT 1 FROM plan WHERE plan_id = ?").bind(plan.plan_id.as_str());
+    if before.exists(write.connection()).await.during("keep a plan")? {
+        return Ok(());
+    }
+    query("INSERT INTO plan (plan_id, body) VALUES (?, ?)")
         .bind(plan.plan_id.as_str())
         .bind(to_json(plan)?)
         .execute(write.connection())
         .await
         .during("keep a plan")?;
-    if kept.rows_affected() == 0 {
-        return Ok(());
-    }
     let steps: Vec<Value> = plan
         .steps
         .iter()
@@ -302,8 +310,8 @@ async fn keep_plan(write: &mut Writing<'_>, plan: &Plan, now: DateTime<Utc>) -> 
     write.append("plan-made", fields, now).await
 }
 
-async fn refused_row(connection: &mut SqliteConnection, id: &PlanId) -> Result<SqliteRow, LedgerError> {
-    let row = sqlx::query("SELECT * FROM refused_plan WHERE plan_id = ?")
+async fn refused_row(connection: &mut Session, id: &PlanId) -> Result<Row, LedgerError> {
+    let row = query("SELECT * FROM refused_plan WHERE plan_id = ?")
         .bind(id.as_str())
         .fetch_optional(connection)
         .await
@@ -315,15 +323,16 @@ async fn refused_row(connection: &mut SqliteConnection, id: &PlanId) -> Result<S
     Ok(row)
 }
 
-async fn exists(connection: &mut SqliteConnection, id: &RunId) -> Result<bool, LedgerError> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM run WHERE run_id = ?)")
+async fn exists(connection: &mut Session, id: &RunId) -> Result<bool, LedgerError> {
+    query("SELECT 1 FROM run WHERE run_id = ?")
         .bind(id.as_str())
-        .fetch_one(connection)
+        .exists(connection)
         .await
         .during("read a run")
 }
 
-fn row_of(row: &SqliteRow) -> Result<RunRow, LedgerError> {
+/// The row of a run.
+pub(in crate::ledger) fn row_of(row: &Row) -> Result<RunRow, LedgerError> {
     Ok(RunRow {
         run_id: RunId::new(get::<String>(row, "run_id")?),
         plan_id: PlanId::new(get::<String>(row, "plan_id")?),

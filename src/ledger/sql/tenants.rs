@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
+use super::statement::{Row, Session, query};
 use super::write::{
     During, damaged, get, get_instant, get_instant_if_any, micros, micros_up, read_generation, unsigned,
 };
-use super::{SqliteLedger, entitlements, exports, holds, requests};
+use super::{SqlLedger, entitlements, exports, holds, requests};
 use crate::facts::{LedgerFacts, TerminatedTenant};
 use crate::id::TenantId;
 use crate::ledger::entry::at;
@@ -19,7 +18,7 @@ use crate::ledger::{LedgerError, TenantRow, TenantState};
 
 /// The tenant's account has ended.
 pub(super) async fn terminate(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     tenant: &TenantId,
     terminated_at: DateTime<Utc>,
     now: DateTime<Utc>,
@@ -30,18 +29,14 @@ pub(super) async fn terminate(
     {
         return Err(LedgerError::State(format!("tenant `{tenant}` is terminated already")));
     }
-    sqlx::query(
-        "INSERT INTO tenant (tenant, state, terminated_at, recorded_at) VALUES (?, 'terminated', ?, ?)
-         ON CONFLICT (tenant) DO UPDATE SET state = excluded.state, terminated_at = excluded.terminated_at,
-             recorded_at = excluded.recorded_at",
-    )
-    .bind(tenant.as_str())
-    // Rounded up: the grace must not end early.
-    .bind(micros_up(terminated_at))
-    .bind(micros_up(now))
-    .execute(write.connection())
-    .await
-    .during("terminate a tenant")?;
+    query("REPLACE INTO tenant (tenant, state, terminated_at, recorded_at) VALUES (?, 'terminated', ?, ?)")
+        .bind(tenant.as_str())
+        // Rounded up: the grace must not end early.
+        .bind(micros_up(terminated_at))
+        .bind(micros_up(now))
+        .execute(write.connection())
+        .await
+        .during("terminate a tenant")?;
     write.touch(tenant).await?;
     let row = one(write.connection(), tenant).await?.ok_or_else(|| damaged("tenant"))?;
     let fields = json!({"tenant": tenant, "terminated_at": at(row.terminated_at.unwrap_or(terminated_at))});
@@ -52,7 +47,7 @@ pub(super) async fn terminate(
 
 /// The tenant's account lives again.
 pub(super) async fn reinstate(
-    ledger: &SqliteLedger,
+    ledger: &SqlLedger,
     tenant: &TenantId,
     now: DateTime<Utc>,
 ) -> Result<TenantRow, LedgerError> {
@@ -66,7 +61,7 @@ pub(super) async fn reinstate(
             TenantState::Terminated => {}
         },
     }
-    sqlx::query("UPDATE tenant SET state = 'active', terminated_at = NULL, recorded_at = ? WHERE tenant = ?")
+    query("UPDATE tenant SET state = 'active', terminated_at = NULL, recorded_at = ? WHERE tenant = ?")
         .bind(micros(now))
         .bind(tenant.as_str())
         .execute(write.connection())
@@ -79,9 +74,14 @@ pub(super) async fn reinstate(
     Ok(row)
 }
 
+/// Every tenant, for a reader.
+pub(super) async fn every(ledger: &SqlLedger) -> Result<Vec<TenantRow>, LedgerError> {
+    all(&mut ledger.look().await?).await
+}
+
 /// Every tenant whose life cycle was ever told.
-pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<TenantRow>, LedgerError> {
-    sqlx::query("SELECT * FROM tenant ORDER BY tenant")
+pub(super) async fn all(connection: &mut Session) -> Result<Vec<TenantRow>, LedgerError> {
+    query("SELECT * FROM tenant ORDER BY tenant")
         .fetch_all(connection)
         .await
         .during("read tenants")?
@@ -91,7 +91,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<TenantR
 }
 
 /// What the planner may know of the ledger, as of one instant.
-pub(super) async fn facts(ledger: &SqliteLedger) -> Result<LedgerFacts, LedgerError> {
+pub(super) async fn facts(ledger: &SqlLedger) -> Result<LedgerFacts, LedgerError> {
     let mut read = ledger.read("read the facts").await?;
     let terminated = all(&mut read)
         .await?
@@ -107,8 +107,8 @@ pub(super) async fn facts(ledger: &SqliteLedger) -> Result<LedgerFacts, LedgerEr
     let entitlements = entitlements::active(&mut read).await?;
     let exports = exports::open(&mut read).await?;
     let generation = unsigned(read_generation(&mut read).await?, "generation")?;
-    let rows = sqlx::query("SELECT tenant, generation FROM tenant_generation")
-        .fetch_all(&mut *read)
+    let rows = query("SELECT tenant, generation FROM tenant_generation")
+        .fetch_all(&mut read)
         .await
         .during("read the facts")?;
     let generations = rows
@@ -122,8 +122,8 @@ pub(super) async fn facts(ledger: &SqliteLedger) -> Result<LedgerFacts, LedgerEr
     Ok(LedgerFacts { generation, generations, ..told })
 }
 
-async fn one(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Option<TenantRow>, LedgerError> {
-    let row = sqlx::query("SELECT * FROM tenant WHERE tenant = ?")
+async fn one(connection: &mut Session, tenant: &TenantId) -> Result<Option<TenantRow>, LedgerError> {
+    let row = query("SELECT * FROM tenant WHERE tenant = ?")
         .bind(tenant.as_str())
         .fetch_optional(connection)
         .await
@@ -131,7 +131,7 @@ async fn one(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Opt
     row.as_ref().map(row_of).transpose()
 }
 
-fn row_of(row: &SqliteRow) -> Result<TenantRow, LedgerError> {
+fn row_of(row: &Row) -> Result<TenantRow, LedgerError> {
     Ok(TenantRow {
         tenant: TenantId::observed(get(row, "tenant")?).ok_or_else(|| damaged("tenant"))?,
         state: match get::<&str>(row, "state")? {

@@ -1,0 +1,172 @@
+//! Steps of one run among several processes: who is at which, and what was handed in.
+//! It owns the table `step_claim` and which run takes help; what a lease is, is `leases`'s.
+
+use super::Server;
+use super::leases::PAUSE;
+use crate::id::{RunId, StepId};
+use crate::ledger::sql::SqlLedger;
+use crate::ledger::sql::runs::row_of;
+use crate::ledger::sql::statement::query;
+use crate::ledger::sql::write::{During, get};
+use crate::ledger::{Claimed, LedgerError, Part};
+
+/// The run that takes help and is led by somebody living.
+const LED: &str = "SELECT run.* FROM run
+    JOIN lease ON lease.name = 'run' AND lease.fence = run.fence
+    JOIN executor ON executor.executor = lease.executor
+    WHERE run.status = 'running' AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
+
+/// Who is at a step, whether that one lives, and whether the step was handed in.
+const CLAIM: &str = "SELECT step_claim.executor, step_claim.handed_in IS NOT NULL AS is_over,
+        executor.executor IS NOT NULL AS is_alive
+    FROM step_claim LEFT JOIN executor ON executor.executor = step_claim.executor
+        AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)
+    WHERE step_claim.run_id = ? AND step_claim.step_id = ?";
+
+impl Server {
+    /// Waits for the place of the run, or helps whoever has it.
+    pub(in crate::ledger) async fn claim_part(&self, ledger: &SqlLedger) -> Result<Part, LedgerError> {
+        loop {
+            if let Some(part) = self.join(ledger).await? {
+                return Ok(part);
+            }
+            if let Some(place) = self.try_to_lead(ledger, "claim the place of the run").await? {
+                // Whoever had it before has lost it, and may still be in the middle of a batch.
+                self.wait_for_batches().await?;
+                return Ok(Part::Lead(place));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Helps whoever runs, if that run takes help.
+    pub(in crate::ledger) async fn join(&self, ledger: &SqlLedger) -> Result<Option<Part>, LedgerError> {
+        let operation = "join a run";
+        if !query(LED).exists(&mut self.look().await?).await.during(operation)? {
+            return Ok(None);
+        }
+        let mut write = ledger.write(operation).await?;
+        let Some(row) = query(LED).fetch_optional(write.connection()).await.during(operation)? else {
+            return Ok(None);
+        };
+        let executor = self.enter_run(&mut write, get(&row, "fence")?, operation).await?;
+        write.commit().await?;
+        Ok(Some(Part::Help { run: row_of(&row)?, place: self.hold(executor) }))
+    }
+
+    /// The run takes help from now on.
+    pub(in crate::ledger) async fn share_run(
+        &self,
+        ledger: &SqlLedger,
+        run: &RunId,
+    ) -> Result<bool, LedgerError> {
+        let operation = "share a run";
+        let Some(fence) = self.of_run().and_then(|executor| executor.run_fence) else { return Ok(false) };
+        let mut write = ledger.write(operation).await?;
+        query("UPDATE run SET fence = ? WHERE run_id = ?")
+            .bind(fence)
+            .bind(run.as_str())
+            .execute(write.connection())
+            .await
+            .during(operation)?;
+        write.commit().await?;
+        Ok(true)
+    }
+
+    /// True while the run goes on, and whoever leads it lives.
+    pub(in crate::ledger) async fn is_led(&self, run: &RunId) -> Result<bool, LedgerError> {
+        let row = query(LED).fetch_optional(&mut self.look().await?).await.during("look at a run")?;
+        row.map_or(Ok(false), |row| Ok(get::<&str>(&row, "run_id")? == run.as_str()))
+    }
+
+    /// Claims those of the steps that nobody living is at and nobody has handed in.
+    pub(in crate::ledger) async fn claim_steps(
+        &self,
+        ledger: &SqlLedger,
+        run: &RunId,
+        steps: &[StepId],
+    ) -> Result<Option<Vec<Claimed>>, LedgerError> {
+        let operation = "claim steps";
+        let Some(executor) = self.of_run() else { return Ok(None) };
+        let mut write = ledger.write(operation).await?;
+        if !executor.is_valid(&mut write).await? {
+            return Ok(None);
+        }
+        let mut claimed = Vec::new();
+        for step in steps {
+            let before = query(CLAIM).bind(run.as_str()).bind(step.as_str());
+            let before = before.fetch_optional(write.connection()).await.during(operation)?;
+            let is_inherited = before.is_some();
+            if let Some(before) = &before
+                && (get(before, "is_over")? || get(before, "is_alive")?)
+            {
+                continue;
+            }
+            query("REPLACE INTO step_claim (run_id, step_id, executor, fence) VALUES (?, ?, ?, ?)")
+                .bind(run.as_str())
+                .bind(step.as_str())
+                .bind(&executor.id)
+                .bind(executor.fence)
+                .execute(write.connection())
+                .await
+                .during(operation)?;
+            claimed.push(Claimed { step_id: step.clone(), is_inherited });
+        }
+        if !claimed.is_empty() {
+            write.commit().await?;
+        }
+        Ok(Some(claimed))
+    }
+
+    /// What came of claimed steps is told to who leads the run: all of it or nothing.
+    pub(in crate::ledger) async fn hand_in(
+        &self,
+        ledger: &SqlLedger,
+        run: &RunId,
+        steps: &[StepId],
+        text: &str,
+    ) -> Result<bool, LedgerError> {
+        let operation = "hand in steps";
+        let Some(executor) = self.of_run() else { return Ok(false) };
+        let mut write = ledger.write(operation).await?;
+        if !executor.is_valid(&mut write).await? {
+            return Ok(false);
+        }
+        for (place, step) in steps.iter().enumerate() {
+            let done = query(
+                "UPDATE step_claim SET handed_in = ?
+                 WHERE run_id = ? AND step_id = ? AND executor = ? AND handed_in IS NULL",
+            );
+            let done = done
+                .bind(if place == 0 { text } else { "" })
+                .bind(run.as_str())
+                .bind(step.as_str())
+                .bind(&executor.id)
+                .execute(write.connection())
+                .await
+                .during(operation)?;
+            if done.rows_affected() == 0 {
+                return Ok(false);
+            }
+        }
+        write.commit().await?;
+        Ok(true)
+    }
+
+    /// What was handed in, those first that tell for others too.
+    pub(in crate::ledger) async fn handed_in(
+        &self,
+        run: &RunId,
+    ) -> Result<Vec<(StepId, String)>, LedgerError> {
+        let rows = query(
+            "SELECT step_id, handed_in FROM step_claim WHERE run_id = ? AND handed_in IS NOT NULL ORDER BY step_id",
+        );
+        rows.bind(run.as_str())
+            .fetch_all(&mut self.look().await?)
+            .await
+            .during("read what was handed in")?
+            .iter()
+            .map(|row| Ok((StepId::new(get::<String>(row, "step_id")?), get(row, "handed_in")?)))
+            .collect()
+    }
+}
