@@ -6,6 +6,7 @@
 mod accounts;
 pub mod bucket;
 mod caller;
+mod carry;
 pub mod connections;
 mod error;
 mod guard;
@@ -51,7 +52,7 @@ pub use once::{Again, Question, Reply};
 /// How long answers under idempotency keys are kept.
 const ANSWERS_DAYS: i64 = 30;
 
-/// How often old answers are forgotten, and at most how often the audit log is published on the way.
+/// How often old answers are forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 
 /// The audit log is published so long after a fact at most: many facts share one publication.
@@ -171,12 +172,15 @@ pub async fn serve(service: Arc<Service>, bound: Bound) {
     let stop = service.stop.clone();
     let api = Arc::new(Api::new(service, bound.limits));
     let keeper = tokio::spawn(keep_house(Arc::clone(&api)));
+    let carrier = tokio::spawn(carry::carry_plans(Arc::clone(&api)));
     let (router, _) = router(&api);
     connections::run(bound.listener, bound.tls, router, bound.limits, stop).await;
     api.tasks.close();
     api.tasks.wait().await;
-    if let Err(error) = keeper.await {
-        tracing::warn!(%error, "housekeeping of the HTTP interface failed");
+    for task in [keeper, carrier] {
+        if let Err(error) = task.await {
+            tracing::warn!(%error, "a task of the HTTP interface failed");
+        }
     }
     api.publish().await;
 }
@@ -233,6 +237,7 @@ pub struct Api {
     heavy: Semaphore,
     tasks: TaskTracker,
     published: Notify,
+    approved: Notify,
 }
 
 impl Api {
@@ -249,6 +254,7 @@ impl Api {
             heavy: Semaphore::new(2),
             tasks: TaskTracker::new(),
             published: Notify::new(),
+            approved: Notify::new(),
         }
     }
 

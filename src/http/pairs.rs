@@ -13,7 +13,7 @@ use super::inputs::no_body;
 use super::once::{Again, json as answer, once};
 use super::shapes::{Errors, Key, Proposal, Proposals};
 use super::{Api, ApiError, Caller, Question, Reply, strict};
-use crate::desk;
+use crate::desk::{self, Carried};
 use crate::id::{PlanId, ProposalId};
 use crate::ledger::{ProposalRow, Role};
 
@@ -70,7 +70,11 @@ pub(super) async fn approve(
     let (work, by) = (Arc::clone(&api), caller.principal.clone());
     once(&api, &caller, &question, Again::Harmful, async move {
         let (id, world, now) = (ProposalId::new(id), work.world(), work.now());
-        let (row, _) = desk::approve(&world, work.ledger(), &id, &body.digest, &by, now).await?;
+        let (row, carried) = desk::approve(&world, work.ledger(), &id, &body.digest, &by, now).await?;
+        match carried {
+            Carried::ToBeRun(_) => work.approved.notify_one(),
+            Carried::Released(_) | Carried::Terminated(_) => {}
+        }
         Reply::new(StatusCode::OK, &proposed(row)?)
     })
     .await
