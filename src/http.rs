@@ -3,13 +3,20 @@
 //!
 //! Metrics have a listener of their own: [`connections::run`] serves any router.
 
+mod accounts;
 pub mod bucket;
 mod caller;
+mod carry;
 pub mod connections;
 mod error;
 mod guard;
 mod health;
+mod inputs;
 mod once;
+mod orders;
+mod pairs;
+mod reading;
+mod requests;
 pub mod shapes;
 mod strict;
 
@@ -45,7 +52,7 @@ pub use once::{Again, Question, Reply};
 /// How long answers under idempotency keys are kept.
 const ANSWERS_DAYS: i64 = 30;
 
-/// How often old answers are forgotten, and at most how often the audit log is published on the way.
+/// How often old answers are forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 
 /// The audit log is published so long after a fact at most: many facts share one publication.
@@ -165,12 +172,15 @@ pub async fn serve(service: Arc<Service>, bound: Bound) {
     let stop = service.stop.clone();
     let api = Arc::new(Api::new(service, bound.limits));
     let keeper = tokio::spawn(keep_house(Arc::clone(&api)));
+    let carrier = tokio::spawn(carry::carry_plans(Arc::clone(&api)));
     let (router, _) = router(&api);
     connections::run(bound.listener, bound.tls, router, bound.limits, stop).await;
     api.tasks.close();
     api.tasks.wait().await;
-    if let Err(error) = keeper.await {
-        tracing::warn!(%error, "housekeeping of the HTTP interface failed");
+    for task in [keeper, carrier] {
+        if let Err(error) = task.await {
+            tracing::warn!(%error, "a task of the HTTP interface failed");
+        }
     }
     api.publish().await;
 }
@@ -180,6 +190,30 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, document) = OpenApiRouter::with_openapi(shapes::Document::openapi())
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(requests::create, requests::list))
+        .routes(routes!(requests::show, requests::cancel))
+        .routes(routes!(accounts::tenants))
+        .routes(routes!(accounts::tenant))
+        .routes(routes!(accounts::terminate))
+        .routes(routes!(accounts::reinstate))
+        .routes(routes!(accounts::entitlements, accounts::grant))
+        .routes(routes!(accounts::end))
+        .routes(routes!(accounts::exports, accounts::ask_export))
+        .routes(routes!(accounts::export))
+        .routes(routes!(orders::list, orders::place))
+        .routes(routes!(orders::release))
+        .routes(routes!(orders::stop))
+        .routes(routes!(orders::go))
+        .routes(routes!(pairs::list))
+        .routes(routes!(pairs::show))
+        .routes(routes!(pairs::approve))
+        .routes(routes!(pairs::propose_plan))
+        .routes(routes!(reading::status))
+        .routes(routes!(reading::plan))
+        .routes(routes!(reading::certificate))
+        .routes(routes!(reading::checkpoint))
+        .routes(routes!(reading::proof))
+        .routes(routes!(reading::tile))
         .split_for_parts();
     let text = document.to_json().unwrap_or_default();
     let router = router
@@ -203,6 +237,7 @@ pub struct Api {
     heavy: Semaphore,
     tasks: TaskTracker,
     published: Notify,
+    approved: Notify,
 }
 
 impl Api {
@@ -219,6 +254,7 @@ impl Api {
             heavy: Semaphore::new(2),
             tasks: TaskTracker::new(),
             published: Notify::new(),
+            approved: Notify::new(),
         }
     }
 

@@ -21,6 +21,7 @@ mod down;
 mod elasticsearch_store;
 mod grants;
 mod harness;
+mod http;
 mod ledger;
 mod mysql_store;
 mod outgoing;

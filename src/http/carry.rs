@@ -1,0 +1,47 @@
+//! Plans that two persons approved are carried out, one after the other. It owns when; how is the run's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Api;
+use crate::desk;
+use crate::enforce::{Order, run_on};
+use crate::id::PlanId;
+
+/// How long until a plan that could not be carried out is tried again.
+const AGAIN: Duration = Duration::from_secs(900);
+
+/// Carries out what is approved until the process is to stop. A run that is cut short then is closed by the next one, as
+/// after a crash.
+pub(super) async fn carry_plans(api: Arc<Api>) {
+    let stop = api.service.stop.clone();
+    loop {
+        match desk::approved_plans(api.ledger()).await {
+            Ok(plans) => {
+                for plan in plans {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = carry_out(&api, plan) => {}
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "failed to ask which plans are approved"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = api.approved.notified() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+async fn carry_out(api: &Api, plan: PlanId) {
+    let world = api.world();
+    match run_on(&world, api.ledger(), Order::Approve(plan.clone()), &|_| {}).await {
+        Ok(report) => {
+            tracing::info!(%plan, status = report.status.word(), "an approved plan was carried out")
+        }
+        Err(error) => tracing::warn!(%plan, %error, "failed to carry out an approved plan"),
+    }
+    api.publish().await;
+}
