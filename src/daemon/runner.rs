@@ -160,7 +160,8 @@ impl Runner {
                 }
             };
             if is_mine {
-                taken = taken.or(Some(due.cause));
+                // Told is the strongest of the causes, in the order of their declaration.
+                taken = Some(taken.map_or(due.cause, |taken: Cause| taken.min(due.cause)));
             }
         }
         Ok(taken)
