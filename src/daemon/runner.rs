@@ -112,6 +112,7 @@ impl Runner {
         let watch = Stopwatch::start();
         let seen = look(&world, ledger.as_ref(), &mut self.memory, now).await?;
         let coming = appointments(&seen.outlook(&world), now);
+        tracing::debug!(now = %now, ?coming, "looked");
         let due = self.claim(ledger.as_ref(), &coming, now).await?;
         let next = coming.iter().find(|appointment| appointment.at > now).copied();
         self.looked =
