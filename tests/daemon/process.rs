@@ -1,6 +1,7 @@
 //! The program itself: served requests, signals in the middle of a batch, `kill -9`, the service manager, edited files.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -22,6 +23,7 @@ const FIRST_BATCH: u64 = 500;
 struct Served {
     child: Child,
     log: Receiver<Value>,
+    address: String,
 }
 
 impl Served {
@@ -30,6 +32,11 @@ impl Served {
     }
 
     fn with(world: &World, environment: &[(&str, &str)]) -> Self {
+        // A port of its own, for many of these run at once.
+        let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
+        if !config.contains("[http]") {
+            world.write("retentiond.toml", &format!("{config}\n[http]\nlisten = \"127.0.0.1:0\"\n"));
+        }
         let mut command = world.command(&["serve"]);
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -44,9 +51,16 @@ impl Served {
                 }
             }
         });
-        let served = Self { child, log };
-        served.logged("serving");
+        let mut served = Self { child, log, address: String::new() };
+        served.address = served.logged("serving")["fields"]["address"].as_str().unwrap().to_owned();
         served
+    }
+
+    /// The status line of an answer over HTTP.
+    fn status_of(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        BufReader::new(stream).lines().next().unwrap().unwrap()
     }
 
     /// Waits until it logs this message.
@@ -136,6 +150,9 @@ fn a_request_that_another_process_records_is_served_without_being_asked() {
     let world = without_delay();
     let others = world.others("t-1");
     let served = Served::start(&world);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(served.status_of(path), "HTTP/1.1 200 OK", "{path}");
+    }
     let request = world.ok(&format!("request create --tenant t-1 --subject {CALLER}"));
     let begun = served.logged("run begins");
     assert_eq!(begun["fields"]["cause"], "request");
