@@ -17,6 +17,7 @@ mod cli;
 mod conformance;
 mod crash;
 mod daemons;
+mod daemon;
 mod down;
 mod elasticsearch_store;
 mod grants;

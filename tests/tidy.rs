@@ -33,7 +33,7 @@ const LAYERS: [(&str, u32); 28] = [
     ("metrics", 57),
     ("service", 57),
     ("deliveries", 58),
-    ("daemon", 60),
+    ("daemon", 61),
     ("http", 60),
     ("cli", 65),
     ("main", 70),
