@@ -9,6 +9,7 @@ mod key;
 mod layout;
 pub mod merkle;
 mod publish;
+pub mod receipt;
 mod verify;
 
 use std::fs::DirBuilder;

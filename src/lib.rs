@@ -12,17 +12,19 @@
 //! 3. [`plan`] — what follows from the two; pure
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
-//! 6. [`service`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod deliveries;
+pub mod desk;
 pub mod enforce;
 pub mod evidence;
 pub mod facts;
 pub mod gather;
+pub mod http;
 pub mod id;
 pub mod ledger;
 pub mod opendsr;

@@ -21,6 +21,7 @@ mod grants;
 mod harness;
 mod ledger;
 mod mysql_store;
+mod opendsr;
 mod outgoing;
 mod properties;
 mod red;

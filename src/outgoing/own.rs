@@ -19,7 +19,7 @@ impl Own {
     /// Everything in the configuration that has a host and a port.
     pub(super) fn of(config: &Config) -> Self {
         let mut places = BTreeSet::new();
-        places.extend(place(&config.listen));
+        places.extend(place(&config.http.listen));
         for store in config.stores.values() {
             match store {
                 StoreConfig::Mysql { url } => places.extend(place_of_url(url.expose_secret(), 3_306)),
