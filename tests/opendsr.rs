@@ -12,7 +12,7 @@ use retentiond::deliveries::{Means, run_once};
 use retentiond::gather;
 use retentiond::http::{bind, new_token, serve};
 use retentiond::id::TenantId;
-use retentiond::ledger::{Ledger, NewToken, OpenDsrLedger, RequestState, Role};
+use retentiond::ledger::{Ledger, NewToken, RequestState, Role};
 use retentiond::service::Service;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -36,6 +36,7 @@ struct Center {
 
 impl Center {
     async fn start(callbacks: &Receiver) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let world = World::center();
         world.write("opendsr.pem", CERTIFICATE);
         world.write("opendsr.key", include_str!("opendsr/key.pem"));
@@ -200,10 +201,11 @@ async fn a_request_is_taken_carried_out_and_told_to_its_controller() {
         }
     }
 
-    let before = center.world.others("t-1");
     center.world.ok("enforce");
     assert_eq!(center.world.agents("t-1"), ["A2"]);
-    assert_eq!(center.world.others("t-1").len(), before.len());
+    for other in ["t-10", "T-1", "t-1x"] {
+        assert_eq!(center.world.agents(other), ["A1", "A2"]);
+    }
     let done = center.call("GET", &format!("/v2/requests/{ID}"), &token, None).await;
     assert_eq!(done.is(200).is_signed().json["request_status"], "completed");
 
@@ -418,7 +420,6 @@ async fn what_cannot_be_kept_is_refused_at_the_door_and_nothing_is_recorded() {
         let text = String::from_utf8_lossy(&refused.bytes).into_owned();
         assert!(!text.contains("x7x") && !text.contains("elsewhere") && !text.contains(PHONE), "{text}");
     }
-    center.call("POST", "/v2/requests", &token, Some("x".repeat(300 * 1024))).await.is(413);
     center.call("PUT", "/v2/requests", &token, Some(body(None).to_string())).await.is(405);
     center.call("GET", "/v2/requests", &token, None).await.is(405);
     assert!(center.ledger().requests().await.unwrap().is_empty());
