@@ -13,11 +13,14 @@
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
 //! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
+//! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
 
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod desk;
+pub mod daemon;
 pub mod deliveries;
 pub mod desk;
 pub mod enforce;

@@ -16,7 +16,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::id::{Category, Fingerprint, HoldId, PlacementId, PlanId, RequestId, StepId, StoreId, TenantId};
+use crate::id::{
+    Category, ExportId, Fingerprint, HoldId, PlacementId, PlanId, RequestId, StepId, StoreId, TenantId,
+};
 use crate::policy::{Level, Method};
 
 pub use decide::{Group, PlanError, groups, plan};
@@ -305,6 +307,9 @@ pub struct Refusal {
     pub message: String,
     /// What to give to `enforce --approve`.
     pub approve: Option<PlanId>,
+    /// The export that its tenant still waits for, for the code `export-unfinished`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub export_id: Option<ExportId>,
 }
 
 /// Distinct records by fate.

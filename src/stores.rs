@@ -9,6 +9,7 @@ pub mod grants;
 mod judge;
 pub mod memory;
 pub mod mysql;
+mod record;
 pub mod redis;
 pub mod s3;
 pub mod sql;
@@ -25,6 +26,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{ErrorKind, Retry, StoreError};
+pub use self::record::{Body, Field, NobodyReads, PIECE_BYTES, Pieces, Read, Record, Seen, SeenTime};
 use self::grants::Need;
 use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey};
@@ -281,28 +283,6 @@ pub struct Child {
     pub column: String,
 }
 
-/// One record as `explain` needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Whose it is; `None` is parked.
-    pub tenant: Option<TenantId>,
-    /// Its event time.
-    pub event_time: SeenTime,
-    /// Values of the columns that name subjects, by kind, for comparison with holds and requests. Never printed.
-    pub subjects: Vec<(String, String)>,
-}
-
-/// An event time as a store holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SeenTime {
-    /// The placement has none.
-    None,
-    /// Readable, not zero, plausible and not in the future.
-    Usable(DateTime<Utc>),
-    /// Null, zero, unreadable, implausible or in the future.
-    Unusable,
-}
-
 /// All that looks. Holds a read-only connection and sends no mutating command, whatever is asked.
 ///
 /// *Properties.* Every answer is about exactly the records of the query's selection; the stored tenant, subjects and
@@ -340,6 +320,32 @@ pub trait Reader: Send + Sync {
         budget: Budget,
         naming: NamingColumns<'_>,
     ) -> Result<Option<Found>, StoreError>;
+
+    /// The next records of the selection after a position, whole, for their tenant to take along; `None` when there is no
+    /// more. Forward only, led as `find` is, and no more in memory than the budget's records.
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError>;
+
+    /// The bytes of a record that lies in this placement, proven to be this tenant's, as a plain read finds them; `None`
+    /// where there is none. Stores whose records are all fields answer with an error, as this does.
+    async fn body(
+        &self,
+        placement: &Placement,
+        _tenant: &TenantId,
+        _key: &Key,
+    ) -> Result<Option<Body>, StoreError> {
+        Err(StoreError {
+            kind: ErrorKind::Unresolved,
+            retry: Retry::Never,
+            operation: "read bytes",
+            store: placement.store.clone(),
+            message: "its records have no bytes beside their fields".to_owned(),
+        })
+    }
 
     /// What is still there of a batch, read where a restore would read, on a connection that did not erase.
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError>;

@@ -8,6 +8,7 @@ mod files_bench;
 mod fixture;
 mod memory_bench;
 mod mysql_bench;
+mod reading;
 mod redis_bench;
 mod s3_bench;
 mod sqlite_bench;
@@ -138,5 +139,7 @@ async fn keeps_the_contract(kind: &str) {
         case.the_marker_is_left_once_and_read_back().await;
         case.one_record_is_found_by_its_key().await;
         case.population_stops_counting_where_it_may().await;
+        case.everything_of_a_tenant_is_read_out_whole().await;
+        case.bytes_are_read_only_where_the_place_proves_the_tenant().await;
     }
 }

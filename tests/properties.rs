@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
+use retentiond::facts::RequestScope;
 use retentiond::plan::decide::{groups, rows_of};
 use retentiond::plan::fate::{Sighting, fate};
 use retentiond::plan::review::{Approvals, Caps, review};
-use retentiond::plan::{Disposition, Plan, Reason, Totals, plan};
+use retentiond::plan::{Disposition, Plan, Reason, Step, Totals, plan};
 
 use self::world::{World, any_world, policies};
 use crate::scenarios::judge::{Record, covers, facts_of, keys_of};
@@ -102,8 +103,17 @@ proptest! {
             *planned.entry((step.placement.to_string(), step.reason)).or_default() += step.records;
         }
         prop_assert_eq!(planned, erased);
+        let approvals = Approvals {
+            exports: world.ledger.exports.iter().map(|export| export.export_id.clone()).collect(),
+            ..Approvals::new()
+        };
         let steps = made.steps.len();
-        let reviewed = review(made, None, &policies, &facts, NO_CAPS, &Approvals::new());
+        let waiting: Vec<_> = made.steps.iter().filter(|step| waits(&world, step)).map(|step| step.step_id.clone()).collect();
+        let unapproved = review(made.clone(), None, &policies, &facts, NO_CAPS, &Approvals::new());
+        let unapproved = unapproved.map_err(|wrong| TestCaseError::fail(format!("{:?}", wrong.0)))?;
+        prop_assert_eq!(unapproved.refused(), waiting);
+        prop_assert!(unapproved.plan().refusals.iter().all(|refusal| refusal.code == "export-unfinished"));
+        let reviewed = review(made, None, &policies, &facts, NO_CAPS, &approvals);
         let reviewed = reviewed.map_err(|wrong| TestCaseError::fail(format!("{:?}", wrong.0)))?;
         prop_assert_eq!(reviewed.allowed().count(), steps);
         prop_assert_eq!(reviewed.stale().count(), 0);
@@ -176,6 +186,20 @@ fn the_worlds_are_worth_looking_at() {
         ("termination", "of one"),
     ];
     assert_eq!(common, expected, "{seen:?}");
+}
+
+/// True where the tenant of a step still waits to take along what the step takes, so that an operator decides.
+fn waits(world: &World, step: &Step) -> bool {
+    let of_person = world.ledger.requests.iter().any(|request| {
+        Some(&request.request_id) == step.request_id.as_ref()
+            && matches!(request.scope, RequestScope::Subjects(_))
+    });
+    step.reason != Reason::Age
+        && !of_person
+        && world.ledger.exports.iter().any(|export| {
+            Some(&export.tenant) == step.tenant.as_ref()
+                && (export.categories.is_empty() || export.categories.contains(&step.category))
+        })
 }
 
 /// Each record that a plan erases with how many steps take it.

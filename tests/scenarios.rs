@@ -262,8 +262,12 @@ impl Proof<'_> {
         let reviewed = review(made, None, look.policies, facts, CAPS, &Approvals::new())
             .unwrap_or_else(|wrong| panic!("the review of {}: {:?}", look.what, wrong.0));
         let keys = keys_of(&facts.ledger);
+        let waits = |step: &&Step| !reviewed.allows(&step.step_id);
         let steps: Vec<&Step> = reviewed
-            .allowed()
+            .plan()
+            .steps
+            .iter()
+            .filter(|step| waits(step) == phase.is_refused())
             .filter(|step| step.placement == look.placement.name)
             .filter(|step| judge::selects(&step.selection, look.rows, look.record, &keys, look.now))
             .collect();
@@ -287,6 +291,8 @@ impl Proof<'_> {
                 assert_eq!(Some(step.due_since), phase.due, "since when due is {}", look.what);
                 assert_eq!(Some(step.deadline), phase.deadline, "by when gone is {}", look.what);
                 self.look_at_last_copy(look, phase, step);
+                let refused = reviewed.plan().refusals.iter().any(|refusal| refusal.code == "export-unfinished");
+                assert_eq!(refused, phase.is_refused(), "whether an operator decides on {}", look.what);
                 Some((*step).clone())
             }
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use super::Order;
 use crate::facts::{Facts, LedgerFacts, OpenRequest, RequestScope};
 use crate::gather::{self, Readers, Trouble, World};
 use crate::id::PlacementId;
@@ -27,10 +28,12 @@ pub(super) async fn settle(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
+    order: &Order,
     at: DateTime<Utc>,
 ) -> Result<(), Trouble> {
     let now = world.clock.now();
-    let known = gather::ledger_facts(Some(ledger), now).await?;
+    // A request that the run left out is not settled by it either: nobody has begun it, and it can be cancelled.
+    let known = order.sees(gather::ledger_facts(Some(ledger), now).await?);
     if known.requests.iter().all(|request| request.received_at > at) {
         return Ok(());
     }
@@ -94,9 +97,10 @@ fn counted(world: &World, facts: &Facts, open: &OpenRequest, at: DateTime<Utc>) 
         if records > 0 {
             let entry = left.entry(group.placement.name.clone()).or_default();
             match group.reason {
-                Reason::Hold => entry.held += records,
+                // A request whose tenant waits for an export rests as under a hold.
+                Reason::Hold | Reason::Grace => entry.held += records,
                 Reason::Request => entry.erase += records,
-                Reason::Grace | Reason::Termination | Reason::Entitlement | Reason::Age | Reason::Parked => {}
+                Reason::Termination | Reason::Entitlement | Reason::Age | Reason::Parked => {}
             }
         }
     }

@@ -13,9 +13,16 @@ use super::{
     Disposition, Interval, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef, TenantScope,
     Times,
 };
-use crate::facts::{ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope};
+use crate::facts::{
+    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenExport, OpenRequest, RequestScope,
+    TerminatedTenant,
+};
 use crate::id::{Category, HoldId, PlacementId, PlanId, SubjectKey, TenantId};
 use crate::policy::{Period, Placement, Policies, Policy, Records, Rule, Trigger};
+
+/// So long before the deadline a tenant that still waits for its export no longer delays destruction: an operator has
+/// these days to finish the export or to decide without it. With the promised 30 days it is day 27.
+pub(super) const EXPORT_LEAD: Period = Period { months: 0, days: 3 };
 
 /// Records of one placement that share one fate, before they are counted. Two groups never cover the same record.
 #[derive(Debug, Clone)]
@@ -161,6 +168,19 @@ pub fn deadline_of(policy: &Policy, rule: &Rule, start: DateTime<Utc>) -> DateTi
         .unwrap_or(deadline)
 }
 
+/// Until when a tenant's data rests since the tenant waits for an export: a fixed distance before the deadline. Only
+/// what takes all of a category rests; a person's request is never delayed by an export.
+pub(super) fn awaited_until(
+    policy: &Policy,
+    tenant: &TenantId,
+    ledger: &LedgerFacts,
+    deadline: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let waits = |export: &OpenExport| &export.tenant == tenant && names(&export.categories, &policy.category);
+    let until = || due::lead_deadline(deadline, EXPORT_LEAD, policy.time_zone);
+    ledger.exports.iter().any(waits).then(until)
+}
+
 /// True where rows, or anything that they name, lie in a store that could not be asked. A row is only erased after
 /// what it names, so one silent store stops both.
 fn is_unreachable(policy: &Policy, rows: &Placement, facts: &Facts) -> bool {
@@ -220,6 +240,16 @@ fn special_tenants(category: &Category, ledger: &LedgerFacts, now: DateTime<Utc>
 
 fn names(categories: &[Category], category: &Category) -> bool {
     categories.is_empty() || categories.contains(category)
+}
+
+/// Until when a termination rests whose grace was over already when it was recorded; the end of its grace otherwise.
+pub(super) fn rests_until(
+    ledger: &LedgerFacts,
+    ended: &TerminatedTenant,
+    grace_until: DateTime<Utc>,
+) -> DateTime<Utc> {
+    let rest = ledger.untouched.get(&ended.tenant).copied().filter(|_| grace_until <= ended.recorded_at);
+    rest.unwrap_or(grace_until)
 }
 
 fn runs(entitlement: &ActiveEntitlement, now: DateTime<Utc>) -> bool {
@@ -310,8 +340,8 @@ impl<'a> Frame<'a, '_> {
     }
 
     /// Everything about one tenant but its holds. Gates, in order of precedence:
-    /// 1. each request takes what it covers;
-    /// 2. a termination takes the rest, or keeps it while the grace runs;
+    /// 1. each request takes what it covers, or keeps it while the tenant waits for an export of it;
+    /// 2. a termination takes the rest, or keeps it while the grace runs or the tenant waits for an export;
     /// 3. only without a termination: an entitlement keeps what is over age, or age takes it.
     fn of_tenant(&self, tenant: &TenantId, ledger: &'a LedgerFacts) -> Vec<Group<'a>> {
         let one = TenantScope::One(tenant.clone());
@@ -328,6 +358,15 @@ impl<'a> Frame<'a, '_> {
             let mut group = self.group(&one, scope.clone(), &taken, Reason::Request, Some(rule));
             group.start = Some(request.received_at);
             group.request = Some(request);
+            let rests = match &request.scope {
+                RequestScope::Everything | RequestScope::Categories(_) => {
+                    self.rests_until(tenant, ledger, rule, request.received_at)
+                }
+                RequestScope::Subjects(_) => None,
+            };
+            if rests.is_some() {
+                (group.reason, group.until) = (Reason::Grace, rests);
+            }
             groups.push(group);
             taken.push(scope);
         }
@@ -335,11 +374,13 @@ impl<'a> Frame<'a, '_> {
         if let (Some(ended), Some(rule)) = (ended, self.policy.rule(Trigger::Termination)) {
             let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
             let grace_until = due::due_at(ended.terminated_at, grace, self.policy.time_zone);
-            let is_over = grace_until <= self.now;
+            let awaited = self.rests_until(tenant, ledger, rule, ended.terminated_at);
+            let rest = rests_until(ledger, ended, grace_until).max(grace_until);
+            let is_over = rest <= self.now && awaited.is_none();
             let reason = if is_over { Reason::Termination } else { Reason::Grace };
             let mut group = self.group(&one, any(), &taken, reason, Some(rule));
             group.start = Some(ended.terminated_at);
-            group.until = Some(grace_until);
+            group.until = Some(if is_over { grace_until } else { awaited.map_or(rest, |until| until.max(rest)) });
             groups.push(group);
             return groups;
         }
@@ -354,6 +395,18 @@ impl<'a> Frame<'a, '_> {
             running.max_by_key(|e| (e.until.is_none(), e.until, std::cmp::Reverse(&e.entitlement_id)));
         groups.extend(self.of_age(&one, entitlement, &taken));
         groups
+    }
+
+    /// Until when an export that is not finished keeps what a rule would take now.
+    fn rests_until(
+        &self,
+        tenant: &TenantId,
+        ledger: &LedgerFacts,
+        rule: &Rule,
+        start: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let deadline = deadline_of(self.policy, rule, start);
+        awaited_until(self.policy, tenant, ledger, deadline).filter(|until| self.now < *until)
     }
 
     /// What the age rule takes or leaves to an entitlement, and what it must park. Nothing without an event time.

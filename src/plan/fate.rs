@@ -3,11 +3,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::decide::deadline_of;
+use super::decide::{awaited_until, deadline_of, rests_until};
 use super::{Disposition, Reason, due};
 use crate::facts::{LedgerFacts, RequestScope};
 use crate::id::{Category, SubjectKey, TenantId};
-use crate::policy::{Period, Placement, Policy, Trigger};
+use crate::policy::{Period, Placement, Policy, Rule, Trigger};
 
 /// One record as a store shows it.
 #[derive(Debug, Clone)]
@@ -98,15 +98,28 @@ fn unheld(
         let in_time = seen.event_time.is_none_or(|time| time <= request.received_at);
         &request.tenant == tenant && request.received_at <= now && asked && in_time
     });
-    if let (Some(request), Some(_)) = (request, policy.rule(Trigger::Request)) {
-        return of(Reason::Request, Trigger::Request, request.received_at, request.received_at);
+    let rests = |rule: &Rule, start: DateTime<Utc>| {
+        awaited_until(policy, tenant, ledger, deadline_of(policy, rule, start)).filter(|until| now < *until)
+    };
+    if let (Some(request), Some(rule)) = (request, policy.rule(Trigger::Request)) {
+        let received = request.received_at;
+        let rests = match &request.scope {
+            RequestScope::Everything | RequestScope::Categories(_) => rests(rule, received),
+            RequestScope::Subjects(_) => None,
+        };
+        let reason = if rests.is_some() { Reason::Grace } else { Reason::Request };
+        return of(reason, Trigger::Request, received, rests.unwrap_or(received));
     }
     let ended = ledger.terminated.iter().find(|t| &t.tenant == tenant && t.terminated_at <= now);
     if let (Some(ended), Some(rule)) = (ended, policy.rule(Trigger::Termination)) {
         let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
         let grace_until = due::due_at(ended.terminated_at, grace, policy.time_zone);
-        let reason = if grace_until <= now { Reason::Termination } else { Reason::Grace };
-        return of(reason, Trigger::Termination, ended.terminated_at, grace_until);
+        let awaited = rests(rule, ended.terminated_at);
+        let rest = rests_until(ledger, ended, grace_until).max(grace_until);
+        let is_over = rest <= now && awaited.is_none();
+        let reason = if is_over { Reason::Termination } else { Reason::Grace };
+        let due_at = awaited.map_or(rest, |until| until.max(rest));
+        return of(reason, Trigger::Termination, ended.terminated_at, due_at);
     }
     let Some(rule) = policy.rule(Trigger::Age) else { return Fate::keep(None) };
     let (Some(period), Some(_)) = (rule.period, rows.event_time.as_ref()) else { return Fate::keep(None) };

@@ -400,6 +400,7 @@ mod tests {
             store: StoreId::new("calls"),
             message: "1 record, 0 at most".to_owned(),
             approve: Some(PlanId::new("p-1")),
+            export_id: None,
         });
         let shown = text(&refused, "2021-09-30T04:00:00Z");
         assert!(shown.contains("call-data in store calls (limit-records): 1 record, 0 at most"), "{shown}");

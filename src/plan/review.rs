@@ -8,10 +8,10 @@ mod prove;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::prove::{Sampled, excepted_without_reason, prove};
+use self::prove::{Sampled, excepted_without_reason, prove, unfinished};
 use super::{Plan, Reason, Refusal, Step};
 use crate::facts::Facts;
-use crate::id::{Category, PlacementId, StepId, StoreId};
+use crate::id::{Category, ExportId, PlacementId, StepId, StoreId};
 use crate::policy::{Placement, Policies, Records};
 
 /// Up to this many due records the share of a placement does not matter: small tables would never be cleaned.
@@ -26,8 +26,27 @@ pub struct Caps {
     pub share_percent: u32,
 }
 
-/// What an operator has approved: so many records of a category in a store.
-pub type Approvals = BTreeMap<(Category, StoreId), u64>;
+/// What an operator has approved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Approvals {
+    /// So many records of a category in a store.
+    pub records: BTreeMap<(Category, StoreId), u64>,
+    /// That what these exports were to hold goes although they are not finished.
+    pub exports: BTreeSet<ExportId>,
+}
+
+impl Approvals {
+    /// Nothing is approved.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<const N: usize> From<[((Category, StoreId), u64); N]> for Approvals {
+    fn from(records: [((Category, StoreId), u64); N]) -> Self {
+        Self { records: records.into(), exports: BTreeSet::new() }
+    }
+}
 
 /// A plan that passed. Only [`review`] makes one, and only one of these can be enforced.
 #[derive(Debug, Clone)]
@@ -79,7 +98,8 @@ pub struct Violations(pub Vec<String>);
 /// 3. every other step is proven: right place, one tenant (or, for age, all but the special ones), not held, not
 ///    before its time, nothing taken twice and nothing of it forgotten;
 /// 4. every placement of every policy was asked;
-/// 5. limits: what is over them waits, together with the rows that name it and what those rows name.
+/// 5. limits: what is over them waits, together with the rows that name it and what those rows name; so does what a
+///    tenant still waits to take along.
 ///
 /// # Properties
 /// It does not know which records there are: a step that was left out of a plan together with everything tied to it
@@ -134,10 +154,14 @@ pub fn review(
         return Err(Violations(wrong));
     }
     let mut refusals = over_limit(&fresh, facts, caps, approvals);
+    let mut out = refused_by(&fresh, &refusals);
+    let (unexported, waiting) = not_exported(&fresh, facts, approvals);
+    refusals.extend(unexported);
+    out.extend(waiting);
     for refusal in &mut refusals {
         refusal.approve = Some(plan.plan_id.clone());
     }
-    let allowed = allowed_steps(&fresh, &refusals);
+    let allowed = allowed_steps(&fresh, out);
     plan.refusals = refusals;
     Ok(ReviewedPlan { plan, allowed, stale })
 }
@@ -208,7 +232,7 @@ fn over_limit(steps: &[&Step], facts: &Facts, caps: Caps, approvals: &Approvals)
     }
     let approved = |category: &Category, store: &StoreId| {
         let key = (category.clone(), store.clone());
-        sums.get(&key).is_some_and(|sum| approvals.get(&key).is_some_and(|most| sum <= most))
+        sums.get(&key).is_some_and(|sum| approvals.records.get(&key).is_some_and(|most| sum <= most))
     };
     let refusal = |code: &str, category: &Category, store: &StoreId, message: String| Refusal {
         code: code.to_owned(),
@@ -216,6 +240,7 @@ fn over_limit(steps: &[&Step], facts: &Facts, caps: Caps, approvals: &Approvals)
         store: store.clone(),
         message,
         approve: None,
+        export_id: None,
     };
     let mut refusals = Vec::new();
     for ((category, store), sum) in &sums {
@@ -242,11 +267,50 @@ fn over_limit(steps: &[&Step], facts: &Facts, caps: Caps, approvals: &Approvals)
     refusals
 }
 
-/// Steps outside every refusal, and not tied to a refused one: rows and what they name go together or not at all.
-fn allowed_steps(steps: &[&Step], refusals: &[Refusal]) -> BTreeSet<StepId> {
-    let refused = |step: &Step| refusals.iter().any(|r| r.category == step.category && r.store == step.store);
-    let mut out: BTreeSet<&StepId> =
-        steps.iter().filter(|step| refused(step)).map(|step| &step.step_id).collect();
+/// Steps whose tenant waits for an export of what they take: the promise to wait is over, and an operator decides.
+/// Only they wait, whatever else is in their category and store.
+fn not_exported<'s>(
+    steps: &[&'s Step],
+    facts: &Facts,
+    approvals: &Approvals,
+) -> (Vec<Refusal>, Vec<&'s StepId>) {
+    let mut refusals: Vec<Refusal> = Vec::new();
+    let mut waiting = Vec::new();
+    for step in steps {
+        for export in unfinished(step, facts).filter(|export| !approvals.exports.contains(&export.export_id)) {
+            waiting.push(&step.step_id);
+            let is_said = refusals.iter().any(|refusal| {
+                refusal.export_id.as_ref() == Some(&export.export_id)
+                    && refusal.category == step.category
+                    && refusal.store == step.store
+            });
+            if !is_said {
+                refusals.push(Refusal {
+                    code: "export-unfinished".to_owned(),
+                    category: step.category.clone(),
+                    store: step.store.clone(),
+                    message: format!(
+                        "tenant `{}` waits for export `{}`, and the deadline is near: finish it, withdraw it with \
+                         `retentiond export cancel`, or approve",
+                        export.tenant, export.export_id
+                    ),
+                    approve: None,
+                    export_id: Some(export.export_id.clone()),
+                });
+            }
+        }
+    }
+    (refusals, waiting)
+}
+
+fn refused_by<'s>(steps: &[&'s Step], refusals: &[Refusal]) -> BTreeSet<&'s StepId> {
+    let refused =
+        |step: &Step| refusals.iter().any(|r| r.category == step.category && r.store == step.store);
+    steps.iter().filter(|step| refused(step)).map(|step| &step.step_id).collect()
+}
+
+/// Steps that nothing refuses, and not tied to a refused one: rows and what they name go together or not at all.
+fn allowed_steps<'s>(steps: &[&'s Step], mut out: BTreeSet<&'s StepId>) -> BTreeSet<StepId> {
     loop {
         let tied = |step: &&&Step| {
             let rows_out = step.found_by.as_ref().is_some_and(|rows| out.contains(rows));

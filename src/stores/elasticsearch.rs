@@ -15,6 +15,7 @@ mod inspect;
 mod mapping;
 mod overwrite;
 mod predicate;
+mod read;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,15 +24,15 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use self::client::{Body, Call, Client, Session};
+use self::client::{Body as Ask, Call, Client, Session};
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Reader, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
+    Read, Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
-use crate::id::StoreId;
+use crate::id::{StoreId, TenantId};
 use crate::plan::Residual;
 use crate::policy::{Level, Method, Placement, Records};
 
@@ -136,7 +137,7 @@ async fn same_cluster<'c>(
 
 /// What only this cluster says of itself.
 async fn cluster(session: &Session<'_>) -> Result<String, StoreError> {
-    let answer = session.ask(Call::Cluster, Body::None).await?;
+    let answer = session.ask(Call::Cluster, Ask::None).await?;
     let uuid = answer["cluster_uuid"].as_str().unwrap_or("_na_");
     if uuid == "_na_" {
         return Err(session.later("the cluster has no master yet, or this is no search cluster"));
@@ -155,7 +156,7 @@ async fn cluster(session: &Session<'_>) -> Result<String, StoreError> {
 
 /// The document of the marker; `None` where there is none.
 async fn marker(session: &Session<'_>) -> Result<Option<Value>, StoreError> {
-    let answer = session.send(Call::ReadMarker, Body::None).await?;
+    let answer = session.send(Call::ReadMarker, Ask::None).await?;
     match answer.status {
         200 => Ok(Some(answer.body["_source"].clone())),
         404 => Ok(None),
@@ -225,6 +226,24 @@ impl Reader for ElasticsearchReader {
         find::find(&session, query, after, budget).await
     }
 
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError> {
+        read::read(&self.session("read documents").await?, query, after, budget).await
+    }
+
+    async fn body(
+        &self,
+        placement: &Placement,
+        tenant: &TenantId,
+        key: &Key,
+    ) -> Result<Option<Body>, StoreError> {
+        read::body(&self.session("read a document").await?, placement, tenant, key).await
+    }
+
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {
         documents::absent(&self.session("read back documents").await?, query, batch).await
     }
@@ -251,13 +270,13 @@ impl Store for ElasticsearchStore {
             "settings": { "index.hidden": true, "index.number_of_shards": 1, "index.auto_expand_replicas": "0-1" },
             "mappings": { "dynamic": false },
         });
-        let made = session.send(Call::MakeMarker, Body::Json(index)).await?;
+        let made = session.send(Call::MakeMarker, Ask::Json(index)).await?;
         let was_there = made.body["error"]["type"] == "resource_already_exists_exception";
         if made.status != 200 && !was_there {
             return Err(session.refusal(&made));
         }
         let document = json!({ "ledger_id": ledger_id, "store": store.as_str() });
-        let left = session.send(Call::LeaveMarker, Body::Json(document)).await?;
+        let left = session.send(Call::LeaveMarker, Ask::Json(document)).await?;
         match left.status {
             201 => Ok(()),
             409 => Err(session.error(ErrorKind::Identity, "it carries a marker already")),

@@ -5,6 +5,7 @@ mod erase;
 mod grants;
 mod look;
 mod overwrite;
+mod read;
 mod root;
 mod select;
 mod walk;
@@ -19,11 +20,11 @@ pub use self::grants::grants;
 use self::root::{Medium, Root};
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
+    Read, Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
-use crate::id::StoreId;
+use crate::id::{StoreId, TenantId};
 use crate::plan::Residual;
 use crate::policy::{Level, Method, Placement};
 
@@ -117,6 +118,26 @@ impl Reader for FilesReader {
         }
         let (query, after) = (query.clone(), after.cloned());
         self.blocking(move |root| look::find(root, &query, after.as_ref(), budget)).await
+    }
+
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError> {
+        let (query, after) = (query.clone(), after.cloned());
+        self.blocking(move |root| read::read(root, &query, after.as_ref(), budget)).await
+    }
+
+    async fn body(
+        &self,
+        placement: &Placement,
+        tenant: &TenantId,
+        key: &Key,
+    ) -> Result<Option<Body>, StoreError> {
+        let (placement, tenant, key) = (placement.clone(), tenant.clone(), key.clone());
+        self.blocking(move |root| read::body(root, &placement, &tenant, &key)).await
     }
 
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {

@@ -2,6 +2,7 @@
 //! tested. It owns records and a log of mutations; the predicate is in `predicate`. Nobody configures it.
 
 mod predicate;
+mod read;
 mod store;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use chrono::{DateTime, Utc};
 use self::predicate::Predicate;
 use super::grants::Need;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, Listed, NamedBy, NamingColumns,
-    Position, Query, Reader, Retry, Scrubbed, Seen, SeenTime, StillThere, Store, StoreError, Survival,
+    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, Listed, NamedBy, NamingColumns,
+    Position, Query, Read, Reader, Retry, Scrubbed, Seen, SeenTime, StillThere, Store, StoreError, Survival,
     Survivor, Value,
 };
 use crate::config::StoreConfig;
@@ -358,6 +359,24 @@ impl Reader for MemoryReader {
             .last()
             .map(|last| Position(last.key.clone()))
             .map(|position| Found { batch: Batch::List(listed), position }))
+    }
+
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError> {
+        read::read(self, query, after, budget)
+    }
+
+    async fn body(
+        &self,
+        placement: &Placement,
+        tenant: &TenantId,
+        key: &Key,
+    ) -> Result<Option<Body>, StoreError> {
+        read::body(self, placement, tenant, key)
     }
 
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {

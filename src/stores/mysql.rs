@@ -15,6 +15,7 @@ mod keyless;
 mod overwrite;
 mod predicate;
 mod reach;
+mod read;
 mod rows;
 mod session;
 mod survey;
@@ -36,7 +37,7 @@ use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
     Batch, Budget, Child, Erased, Finding, Found, Identity, Key, NamedBy, NamingColumns, Pace, Position,
-    Query, Reader, Scrubbed, Seen, StillThere, Store, StoreError,
+    Query, Read, Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -122,6 +123,15 @@ impl Reader for MysqlReader {
         naming: NamingColumns<'_>,
     ) -> Result<Option<Found>, StoreError> {
         find::find(&mut self.link.session("find records").await?, query, after, budget, naming).await
+    }
+
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError> {
+        read::read(&mut self.link.session("read records").await?, query, after, budget).await
     }
 
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {

@@ -13,6 +13,7 @@ mod link;
 mod look;
 mod overwrite;
 mod place;
+mod read;
 mod scan;
 mod select;
 mod topology;
@@ -30,7 +31,7 @@ use self::place::Place;
 use super::through::look_through_reader;
 use super::{
     Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Read, Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey};
@@ -118,6 +119,15 @@ impl Reader for RedisReader {
             return Err(self.names_nothing("find keys"));
         }
         find::find(&self.link, query, after, budget).await
+    }
+
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError> {
+        read::read(&self.link, query, after, budget).await
     }
 
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {

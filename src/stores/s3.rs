@@ -13,6 +13,7 @@ mod look;
 mod marker;
 mod overwrite;
 mod pages;
+mod read;
 mod select;
 mod walk;
 
@@ -24,12 +25,12 @@ use self::bucket::Bucket;
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
+    Read, Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::config::S3Config;
 use crate::facts::{Capability, Survey};
-use crate::id::StoreId;
+use crate::id::{StoreId, TenantId};
 use crate::plan::Residual;
 use crate::policy::{Level, Method, Placement};
 
@@ -103,6 +104,24 @@ impl Reader for S3Reader {
             return Err(self.names_nothing("find objects"));
         }
         look::find(&self.bucket, query, after, budget).await
+    }
+
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError> {
+        read::read(&self.bucket, query, after, budget).await
+    }
+
+    async fn body(
+        &self,
+        placement: &Placement,
+        tenant: &TenantId,
+        key: &Key,
+    ) -> Result<Option<Body>, StoreError> {
+        read::body(&self.bucket, placement, tenant, key).await
     }
 
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {

@@ -12,6 +12,7 @@ mod inspect;
 mod instants;
 mod overwrite;
 mod predicate;
+mod read;
 mod rows;
 mod scrub;
 mod session;
@@ -29,7 +30,7 @@ use super::sql::Sql;
 use super::through::look_through_reader;
 use super::{
     Batch, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Reader, Scrubbed, Seen, StillThere, Store, StoreError,
+    Read, Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::StoreId;
@@ -121,6 +122,15 @@ impl Reader for SqliteReader {
         naming: NamingColumns<'_>,
     ) -> Result<Option<Found>, StoreError> {
         find::find(&mut self.link.session("find records").await, query, after, budget, naming).await
+    }
+
+    async fn read(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        budget: Budget,
+    ) -> Result<Option<Read>, StoreError> {
+        read::read(&mut self.link.session("read records").await, query, after, budget).await
     }
 
     async fn absent(&self, query: &Query, batch: &Batch) -> Result<StillThere, StoreError> {

@@ -54,6 +54,24 @@ macro_rules! look_through_reader {
                 self.reader.find(query, after, budget, naming).await
             }
 
+            async fn read(
+                &self,
+                query: &$crate::stores::Query,
+                after: Option<&$crate::stores::Position>,
+                budget: $crate::stores::Budget,
+            ) -> Result<Option<$crate::stores::Read>, $crate::stores::StoreError> {
+                self.reader.read(query, after, budget).await
+            }
+
+            async fn body(
+                &self,
+                placement: &$crate::policy::Placement,
+                tenant: &$crate::id::TenantId,
+                key: &$crate::stores::Key,
+            ) -> Result<Option<$crate::stores::Body>, $crate::stores::StoreError> {
+                self.reader.body(placement, tenant, key).await
+            }
+
             async fn absent(
                 &self,
                 query: &$crate::stores::Query,

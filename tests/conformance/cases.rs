@@ -205,7 +205,7 @@ pub(crate) struct Suite<'k> {
 }
 
 impl Suite<'_> {
-    async fn filled(&self) -> (Box<dyn Bench>, Vec<Record>) {
+    pub(super) async fn filled(&self) -> (Box<dyn Bench>, Vec<Record>) {
         let mut bench = super::bench(self.kind, self.shape).await;
         let records = records(self.shape);
         bench.seed(&records).await;

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Duration, Utc};
 use retentiond::facts::{
-    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope, Survey, TerminatedTenant,
+    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenExport, OpenRequest, RequestScope, Survey,
+    TerminatedTenant,
 };
-use retentiond::id::{Category, EntitlementId, HoldId, PlacementId, RequestId, StoreId};
+use retentiond::id::{Category, EntitlementId, ExportId, HoldId, PlacementId, RequestId, StoreId};
 use retentiond::plan::review::{Approvals, review};
 use retentiond::plan::{
     Interval, NamedSubject, Plan, Reason, Scope, Step, SubjectOrigin, SubjectRef, TenantScope, Times, plan,
@@ -244,7 +245,15 @@ const DAY: Duration = Duration::days(1);
 type Bug = (&'static str, fn(&mut Spoilt));
 
 /// Which records: too many.
-const TOO_MANY: [Bug; 24] = [
+const TOO_MANY: [Bug; 25] = [
+    ("a tenant waits for an export", |s| {
+        s.facts.ledger.exports.push(OpenExport {
+            export_id: ExportId::new("exp-1"),
+            tenant: tenant("gone"),
+            categories: Vec::new(),
+            asked_at: now(),
+        });
+    }),
     ("a hold is forgotten in a termination", |s| {
         s.family(Reason::Termination, "t-10", |step| {
             step.selection.except.retain(|scope| !is_of_hold(scope));

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use retentiond::facts::RequestScope;
-use retentiond::id::SubjectKey;
+use retentiond::id::{SubjectKey, TenantId};
 use retentiond::plan::Reason;
 use retentiond::policy::{Period, Placement, Policy, Trigger};
 
@@ -54,13 +54,16 @@ fn but_for_holds(world: &World, policy: &Policy, rows: &Placement, record: &Reco
         };
         let came_after = time.is_some_and(|time| time > request.received_at);
         if has(Trigger::Request) && request.received_at <= now && covers && !came_after {
-            return Some(Reason::Request);
+            let of_person = matches!(request.scope, RequestScope::Subjects(_));
+            let rests = !of_person && is_awaited(world, policy, tenant, Trigger::Request, request.received_at);
+            return Some(if rests { Reason::Grace } else { Reason::Request });
         }
     }
     for ended in world.ledger.terminated.iter().filter(|ended| ended.tenant == *tenant) {
         if has(Trigger::Termination) && ended.terminated_at <= now {
             let grace = policy.rules.iter().find_map(|rule| rule.grace).expect("a termination has its grace");
-            let over = ends(ended.terminated_at, grace, policy) <= now;
+            let over = ends(ended.terminated_at, grace, policy) <= now
+                && !is_awaited(world, policy, tenant, Trigger::Termination, ended.terminated_at);
             return Some(if over { Reason::Termination } else { Reason::Grace });
         }
     }
@@ -77,6 +80,38 @@ fn but_for_holds(world: &World, policy: &Policy, rows: &Placement, record: &Reco
         }
     }
     Some(Reason::Age)
+}
+
+/// True where the tenant waits for an export of this category and live data has more than three days left.
+pub(super) fn is_awaited(
+    world: &World,
+    policy: &Policy,
+    tenant: &TenantId,
+    trigger: Trigger,
+    start: DateTime<Utc>,
+) -> bool {
+    let asked = world.ledger.exports.iter().any(|export| {
+        export.tenant == *tenant
+            && (export.categories.is_empty() || export.categories.contains(&policy.category))
+    });
+    let rule = policy.rules.iter().find(|rule| rule.trigger == trigger).expect("the policy has the rule");
+    let mut last = earliest(start, rule.deadline, 1, policy);
+    if let Some(rotation) = policy.placements.iter().filter_map(|placement| placement.rotation).max_by_key(|p| p.days) {
+        last = earliest(last, rotation, -1, policy);
+    }
+    asked && world.now < earliest(last, Period { months: 0, days: 3 }, -1, policy)
+}
+
+/// Local time plus or minus a period, by the earlier of two readings.
+fn earliest(start: DateTime<Utc>, period: Period, sign: i64, policy: &Policy) -> DateTime<Utc> {
+    let nanos = i128::from(start.timestamp()) * 1_000_000_000 + i128::from(start.timestamp_subsec_nanos());
+    let zone = TimeZone::get(policy.time_zone.name()).unwrap();
+    let local = zone.to_datetime(Timestamp::from_nanosecond(nanos).unwrap());
+    let months = local.checked_add(Span::new().months(sign * i64::from(period.months))).unwrap();
+    let local = months.checked_add(Span::new().days(sign * i64::from(period.days))).unwrap();
+    let read = zone.to_ambiguous_timestamp(local);
+    let end = if sign < 0 { read.earlier() } else { read.compatible() }.unwrap();
+    DateTime::from_timestamp(end.as_second(), u32::try_from(end.subsec_nanosecond()).unwrap()).unwrap()
 }
 
 fn names_one(rows: &Placement, record: &Record, keys: &[SubjectKey]) -> bool {

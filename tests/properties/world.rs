@@ -7,9 +7,9 @@ use std::path::Path;
 use chrono::{DateTime, Duration, Utc};
 use proptest::prelude::*;
 use retentiond::facts::{
-    ActiveEntitlement, ActiveHold, LedgerFacts, OpenRequest, RequestScope, TerminatedTenant,
+    ActiveEntitlement, ActiveHold, LedgerFacts, OpenExport, OpenRequest, RequestScope, TerminatedTenant,
 };
-use retentiond::id::{Category, EntitlementId, HoldId, RequestId, SubjectKey, TenantId};
+use retentiond::id::{Category, EntitlementId, ExportId, HoldId, RequestId, SubjectKey, TenantId};
 use retentiond::policy::parse::parse_policy;
 use retentiond::policy::{Placement, Policies};
 
@@ -180,6 +180,10 @@ fn any_turn(now: DateTime<Utc>) -> impl Strategy<Value = DateTime<Utc>> {
         now,
         now,
         months(0, 30),
+        // Three days before the deadlines of requests and terminations, their backups' rotation taken off or not.
+        months(0, 13),
+        months(0, 27),
+        months(2, -3),
     ];
     (prop::sample::select(turns), any_nudge()).prop_map(|(turn, nudge)| turn + nudge)
 }
@@ -239,14 +243,24 @@ fn any_entitlement(now: DateTime<Utc>) -> impl Strategy<Value = ActiveEntitlemen
     )
 }
 
+fn any_export(now: DateTime<Utc>) -> impl Strategy<Value = OpenExport> {
+    (any_tenant(), any_categories()).prop_map(move |(tenant, categories)| OpenExport {
+        export_id: ExportId::new(""),
+        tenant,
+        categories,
+        asked_at: now,
+    })
+}
+
 fn any_ledger(now: DateTime<Utc>) -> impl Strategy<Value = LedgerFacts> {
     (
         prop::collection::vec(any_hold(), 0..4),
         prop::collection::vec(any_request(now), 0..4),
         prop::collection::btree_map(any_tenant(), any_turn(now), 0..3),
         prop::collection::vec(any_entitlement(now), 0..4),
+        prop::collection::vec(any_export(now), 0..3),
     )
-        .prop_map(|(mut holds, mut requests, terminated, mut entitlements)| {
+        .prop_map(|(mut holds, mut requests, terminated, mut entitlements, mut exports)| {
             // Ids are given once the lists are there, so that no two are the same.
             for (number, hold) in holds.iter_mut().enumerate() {
                 hold.hold_id = HoldId::new(format!("hold-{number}"));
@@ -256,6 +270,9 @@ fn any_ledger(now: DateTime<Utc>) -> impl Strategy<Value = LedgerFacts> {
             }
             for (number, entitlement) in entitlements.iter_mut().enumerate() {
                 entitlement.entitlement_id = EntitlementId::new(format!("ent-{number}"));
+            }
+            for (number, export) in exports.iter_mut().enumerate() {
+                export.export_id = ExportId::new(format!("exp-{number}"));
             }
             requests.sort_by(|a, b| (a.received_at, &a.request_id).cmp(&(b.received_at, &b.request_id)));
             let terminated = terminated
@@ -267,7 +284,7 @@ fn any_ledger(now: DateTime<Utc>) -> impl Strategy<Value = LedgerFacts> {
                 requests,
                 holds,
                 entitlements,
-                exports: Vec::new(),
+                exports,
                 generation: 7,
                 generations: BTreeMap::new(),
             }

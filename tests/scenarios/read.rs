@@ -5,9 +5,9 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use retentiond::facts::{
-    ActiveEntitlement, ActiveHold, LedgerFacts, OpenRequest, RequestScope, TerminatedTenant,
+    ActiveEntitlement, ActiveHold, LedgerFacts, OpenExport, OpenRequest, RequestScope, TerminatedTenant,
 };
-use retentiond::id::{Category, EntitlementId, HoldId, RequestId, SubjectKey, TenantId};
+use retentiond::id::{Category, EntitlementId, ExportId, HoldId, RequestId, SubjectKey, TenantId};
 use retentiond::plan::{Disposition, Reason};
 use serde::Deserialize;
 
@@ -76,6 +76,14 @@ pub(crate) enum Told {
         subjects: Vec<Subject>,
         released: Option<DateTime<Utc>>,
     },
+    /// The tenant wants to take its data along; until it has.
+    Export {
+        tenant: TenantId,
+        asked: DateTime<Utc>,
+        #[serde(default)]
+        categories: Vec<Category>,
+        finished: Option<DateTime<Utc>>,
+    },
     /// Longer storage, until a day that was agreed on or until it is ended.
     Entitlement {
         tenant: TenantId,
@@ -93,6 +101,7 @@ impl Told {
             Self::Termination { tenant, .. }
             | Self::Request { tenant, .. }
             | Self::Hold { tenant, .. }
+            | Self::Export { tenant, .. }
             | Self::Entitlement { tenant, .. } => tenant,
         }
     }
@@ -123,6 +132,12 @@ impl Told {
                 if placed <= now && !is_over(released) {
                     let (hold_id, subjects) = (HoldId::new(format!("hold-{number}")), keys(&subjects));
                     ledger.holds.push(ActiveHold { hold_id, tenant, subjects, categories });
+                }
+            }
+            Self::Export { tenant, asked, categories, finished } => {
+                if asked <= now && !is_over(finished) {
+                    let export_id = ExportId::new(format!("exp-{number}"));
+                    ledger.exports.push(OpenExport { export_id, tenant, categories, asked_at: asked });
                 }
             }
             Self::Entitlement { tenant, name, granted, categories, until } => {
@@ -170,7 +185,7 @@ pub(crate) struct ToldRecord {
 pub(crate) struct Phase {
     /// From this instant on.
     pub(crate) from: DateTime<Utc>,
-    /// `kept: not due`, `kept: hold`, `erased: age` …
+    /// `kept: not due`, `kept: hold`, `erased: age`, `refused: termination` …
     fate: String,
     /// Which text is kept.
     pub(crate) clause: Option<String>,
@@ -185,6 +200,11 @@ pub(crate) struct Phase {
 }
 
 impl Phase {
+    /// True where it may go by now, but only once an operator has said so.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.fate.starts_with("refused: ")
+    }
+
     pub(crate) fn fate(&self) -> (Disposition, Option<Reason>) {
         match self.fate.as_str() {
             "kept: not due" => (Disposition::Retain, None),
@@ -193,7 +213,8 @@ impl Phase {
             "kept: entitlement" => (Disposition::Retain, Some(Reason::Entitlement)),
             "kept: parked" => (Disposition::Retain, Some(Reason::Parked)),
             "erased: request" => (Disposition::Erase, Some(Reason::Request)),
-            "erased: termination" => (Disposition::Erase, Some(Reason::Termination)),
+            "erased: termination" | "refused: termination" => (Disposition::Erase, Some(Reason::Termination)),
+            "refused: request" => (Disposition::Erase, Some(Reason::Request)),
             "erased: age" => (Disposition::Erase, Some(Reason::Age)),
             other => panic!("`{other}` is no fate"),
         }

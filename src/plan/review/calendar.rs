@@ -1,7 +1,7 @@
 //! The reviewer's own calendar: year, month and day by hand, and every reading of a doubtful local time tried.
 //! It owns a yes or no on single instants; the planner's intervals come from elsewhere and are only sampled here.
 
-use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, Duration, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
 
 use crate::plan::Interval;
@@ -62,6 +62,24 @@ pub(super) fn is_over(start: DateTime<Utc>, period: Period, zone: Tz, at: DateTi
 /// The end of the period after `start`, on the earliest reading; `None` beyond the calendar.
 pub(super) fn deadline(start: DateTime<Utc>, period: Period, zone: Tz) -> Option<DateTime<Utc>> {
     reached(start, period, zone)?.into_iter().min()
+}
+
+/// The same local time so many days before an instant, on the earliest reading; `None` beyond the calendar.
+pub(super) fn days_before(instant: DateTime<Utc>, days: u64, zone: Tz) -> Option<DateTime<Utc>> {
+    let offset = instant.with_timezone(&zone).offset().fix().local_minus_utc();
+    let local = instant.naive_utc().checked_add_signed(Duration::seconds(i64::from(offset)))?;
+    let local = local.date().checked_sub_days(Days::new(days))?.and_time(local.time());
+    let around = readings(local, zone).into_iter().chain(skipped_back(local, zone));
+    around.min()
+}
+
+/// A local time that a clock change skips, read with the offset behind the gap.
+fn skipped_back(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
+    let behind = Utc.from_utc_datetime(&local) + Duration::hours(26);
+    let offset = behind.with_timezone(&zone).offset().fix().local_minus_utc();
+    let instant = Utc.from_utc_datetime(&(local - Duration::seconds(i64::from(offset))));
+    let is_skipped = readings(local, zone).iter().all(|at| at.with_timezone(&zone).naive_local() != local);
+    is_skipped.then_some(instant)
 }
 
 fn reached(start: DateTime<Utc>, period: Period, zone: Tz) -> Option<Vec<DateTime<Utc>>> {
@@ -191,6 +209,8 @@ mod tests {
                 let last = deadline_at(start, period, zone);
                 let lead = lead_deadline(last, Period { months: 0, days: 14 }, zone);
                 let forgotten = deadline(lead, Period { months: 0, days: 14 }, zone);
+                let three = lead_deadline(last, Period { months: 0, days: 3 }, zone);
+                prop_assert_eq!(days_before(last, 3, zone), Some(three), "{} in {}", last, zone);
                 prop_assert!(forgotten.is_some_and(|forgotten| forgotten <= last), "{start} in {zone}");
             }
         }

@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 
 use super::calendar;
-use crate::facts::{ActiveHold, Facts, OpenRequest, RequestScope};
+use crate::facts::{ActiveHold, Facts, OpenExport, OpenRequest, RequestScope};
 use crate::id::{Category, SubjectKey, TenantId};
 use crate::plan::{
     Disposition, Interval, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef, TenantScope,
     Times,
 };
 use crate::policy::{Level, Period, Placement, Policies, Policy, Records, Rule, Trigger};
+
+/// A tenant that waits for an export delays what takes all of a category until so many days before the deadline.
+const EXPORT_DAYS: u64 = 3;
 
 /// Intervals that our own calendar agrees with, by policy and first plausible day: looked at once, not for each step.
 pub(super) type Sampled = BTreeMap<(Category, NaiveDate), Vec<Interval>>;
@@ -23,7 +26,7 @@ pub(super) type Sampled = BTreeMap<(Category, NaiveDate), Vec<Interval>>;
 /// 1. category, store, method, clause and level are those of placement and rule;
 /// 2. rows and what they name are selected alike, and neither goes without the other;
 /// 3. the tenants are one, or, for age, all but those with a step of their own;
-/// 4. its reason holds at the plan's instant: asked for, grace over, over age;
+/// 4. its reason holds at the plan's instant: asked for, grace over, over age, and no export is to be waited for;
 /// 5. its conditions are those of its reason, less what a hold keeps and what an earlier request takes: not one
 ///    more, which would leave records to nobody, and not one fewer;
 /// 6. its dates are not later than they should be.
@@ -62,6 +65,7 @@ pub(super) fn prove(
         Trigger::Termination => case.terminated()?,
         Trigger::Age => case.over_age(sampled)?,
     };
+    case.waits_for_no_export()?;
     if !alike(&step.selection.within, &[own]) {
         return Err("it selects other records than its reason gives".into());
     }
@@ -80,6 +84,25 @@ pub(super) fn excepted_without_reason(step: &Step, at: DateTime<Utc>, facts: &Fa
         }
         TenantScope::One(_) | TenantScope::Nameless => false,
     }
+}
+
+/// Exports that the tenant of a step still waits for and that hold what the step takes. A person's request takes its few
+/// records whatever the tenant waits for, and so does age.
+pub(super) fn unfinished<'f>(step: &Step, facts: &'f Facts) -> impl Iterator<Item = &'f OpenExport> {
+    let of_person = facts.ledger.requests.iter().any(|request| {
+        Some(&request.request_id) == step.request_id.as_ref()
+            && matches!(request.scope, RequestScope::Subjects(_))
+    });
+    let takes_all = match step.reason {
+        Reason::Termination => true,
+        Reason::Request => !of_person,
+        Reason::Age | Reason::Hold | Reason::Grace | Reason::Entitlement | Reason::Parked => false,
+    };
+    facts.ledger.exports.iter().filter(move |export| {
+        takes_all
+            && Some(&export.tenant) == step.tenant.as_ref()
+            && concerns(&export.categories, &step.category)
+    })
 }
 
 fn trigger_of(reason: Reason) -> Trigger {
@@ -254,17 +277,33 @@ impl Case<'_> {
         self.asked(request).ok_or_else(|| "these records never name a subject of the request".into())
     }
 
+    /// Until shortly before the deadline nothing is taken from a tenant that still waits for its export.
+    fn waits_for_no_export(&self) -> Result<(), String> {
+        if unfinished(self.step, self.facts).next().is_none() {
+            return Ok(());
+        }
+        let until = calendar::days_before(self.step.deadline, EXPORT_DAYS, self.policy.time_zone);
+        match until {
+            Some(until) if until <= self.at => Ok(()),
+            Some(_) | None => Err("the tenant waits for an export of it".into()),
+        }
+    }
+
     fn terminated(&self) -> Result<Scope, String> {
         let mut all = self.facts.ledger.terminated.iter();
         let ended = all
             .find(|t| Some(&t.tenant) == self.step.tenant.as_ref())
             .ok_or("the tenant is not terminated")?;
         let grace = self.rule.grace.ok_or("the rule has no grace")?;
-        if calendar::is_over(ended.terminated_at, grace, self.policy.time_zone, self.at) {
-            Ok(Scope { subjects: None, times: Times::Any })
-        } else {
-            Err("the grace is not over".into())
+        let is_over = |at| calendar::is_over(ended.terminated_at, grace, self.policy.time_zone, at);
+        if !is_over(self.at) {
+            return Err("the grace is not over".into());
         }
+        let rests = self.facts.ledger.untouched.get(&ended.tenant).is_some_and(|until| self.at < *until);
+        if rests && is_over(ended.recorded_at) {
+            return Err("the termination was due when it was recorded, and rests".into());
+        }
+        Ok(Scope { subjects: None, times: Times::Any })
     }
 
     fn over_age(&self, sampled: &mut Sampled) -> Result<Scope, String> {

@@ -216,8 +216,28 @@ impl Session<'_> {
         if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(self.refusal(&answer)) }
     }
 
+    /// The body of an answer that says yes, as it came.
+    pub(super) async fn ask_bytes(&self, call: Call<'_>, body: Body) -> Result<Vec<u8>, StoreError> {
+        let (status, bytes) = self.exchange(call, body).await?;
+        if (200..300).contains(&status) {
+            return Ok(bytes);
+        }
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Err(self.refusal(&Answer { status, body }))
+    }
+
     /// Whatever came back; only where nothing did it is an error.
     pub(super) async fn send(&self, call: Call<'_>, body: Body) -> Result<Answer, StoreError> {
+        let (status, bytes) = self.exchange(call, body).await?;
+        match serde_json::from_slice(&bytes) {
+            Ok(body) => Ok(Answer { status, body }),
+            // A gateway in front of the cluster answers in words of its own.
+            Err(_) if !(200..300).contains(&status) => Ok(Answer { status, body: Value::Null }),
+            Err(_) => Err(self.later("the answer is cut off or no JSON; is this a search cluster?")),
+        }
+    }
+
+    async fn exchange(&self, call: Call<'_>, body: Body) -> Result<(u16, Vec<u8>), StoreError> {
         let client = self.client;
         let mut request = client.http.request(call.method(), format!("{}{}", client.base, call.path()));
         if let Some((user, password)) = &client.user {
@@ -246,12 +266,7 @@ impl Session<'_> {
         let response = request.send().await.map_err(broken)?;
         let status = response.status().as_u16();
         let bytes = response.bytes().await.map_err(broken)?;
-        match serde_json::from_slice(&bytes) {
-            Ok(body) => Ok(Answer { status, body }),
-            // A gateway in front of the cluster answers in words of its own.
-            Err(_) if !(200..300).contains(&status) => Ok(Answer { status, body: Value::Null }),
-            Err(_) => Err(self.later("the answer is cut off or no JSON; is this a search cluster?")),
-        }
+        Ok((status, bytes.to_vec()))
     }
 
     /// What an answer that says no means. Only types are repeated: reasons may hold values.

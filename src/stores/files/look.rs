@@ -223,7 +223,7 @@ pub(super) fn inspect(root: &Root, placement: &Placement) -> Vec<Finding> {
     findings
 }
 
-fn layout_of<'p>(
+pub(super) fn layout_of<'p>(
     root: &Root,
     placement: &'p Placement,
     operation: &'static str,

@@ -42,30 +42,20 @@ pub(super) async fn find(
     let trouble = session.trouble;
     let table = Table::of(session, &query.placement).await?;
     let names = naming.iter().map(|name| table.column(name, trouble)).collect::<Result<Vec<&Column>, _>>()?;
-    let owner = Owner::of(&table, &query.placement, trouble)?;
-    let predicate = predicate(&table, query, trouble)?;
-    let records_max = budget.records_max.clamp(1, RECORDS_MAX);
     let RowKey::Columns { index, columns } = &table.key else {
+        let owner = Owner::of(&table, &query.placement, trouble)?;
+        let predicate = predicate(&table, query, trouble)?;
+        let records_max = budget.records_max.clamp(1, RECORDS_MAX);
         let rows = keyless::Rows::of(&table, &query.placement, owner, predicate, trouble)?;
         return rows.find(session, after, records_max, &names).await;
     };
-    let search = Search {
-        table: &table,
-        columns,
-        index,
-        owner,
-        predicate,
-        tenants: tenants(&table, query, trouble)?,
-        after: after.map(|position| &position.0),
-        names,
-        records_max,
-    };
+    let search = Search::new(&table, (index, columns), query, after, names, trouble)?;
+    let search = search.at_most(budget);
     match table.window_column().filter(|_| search.names.is_empty()) {
         Some(column) => search.window_or_list(session, column, budget.window_keys).await,
-        None => match search.few(session).await? {
-            Some(0) => Ok(None),
-            Some(_) => search.list(session, Lead::Index).await,
-            None => search.list(session, Lead::Key).await,
+        None => match search.lead(session).await? {
+            Some(lead) => search.list(session, lead).await,
+            None => Ok(None),
         },
     }
 }
@@ -120,18 +110,19 @@ pub(super) fn by_window<'t>(table: &'t Table, trouble: Trouble<'_>) -> Result<&'
 
 /// What leads to the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lead {
+pub(super) enum Lead {
     /// The key, forward.
     Key,
     /// Another index, sorted afterwards.
     Index,
 }
 
-struct Search<'a> {
+/// A search for the next batch in a table with a key.
+pub(super) struct Search<'a> {
     table: &'a Table,
     columns: &'a [Column],
     index: &'a str,
-    owner: Owner<'a>,
+    pub(super) owner: Owner<'a>,
     predicate: Sql,
     tenants: Sql,
     after: Option<&'a Key>,
@@ -139,7 +130,57 @@ struct Search<'a> {
     records_max: u64,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// After a position; with columns that name something.
+    pub(super) fn new(
+        table: &'a Table,
+        (index, columns): (&'a str, &'a [Column]),
+        query: &'a Query,
+        after: Option<&'a Position>,
+        names: Vec<&'a Column>,
+        trouble: Trouble<'_>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            table,
+            columns,
+            index,
+            owner: Owner::of(table, &query.placement, trouble)?,
+            predicate: predicate(table, query, trouble)?,
+            tenants: tenants(table, query, trouble)?,
+            after: after.map(|position| &position.0),
+            names,
+            records_max: RECORDS_MAX,
+        })
+    }
+
+    /// The same search for no more records than a budget allows.
+    pub(super) fn at_most(self, budget: Budget) -> Self {
+        Self { records_max: budget.records_max.clamp(1, RECORDS_MAX), ..self }
+    }
+
+    /// What leads to the next rows, where they are read one by one; `None` where there are none.
+    pub(super) async fn lead(&self, session: &mut Session<'_>) -> Result<Option<Lead>, StoreError> {
+        Ok(match self.few(session).await? {
+            Some(0) => None,
+            Some(_) => Some(Lead::Index),
+            None => Some(Lead::Key),
+        })
+    }
+
+    /// The next rows, in order of their key, as they are shown.
+    pub(super) async fn next(
+        &self,
+        session: &mut Session<'_>,
+        shown: &Sql,
+        lead: Lead,
+    ) -> Result<Vec<MySqlRow>, StoreError> {
+        let sql = self
+            .selected(shown, lead, session.trouble)?
+            .push(&self.order())
+            .push(&format!(" LIMIT {}", self.records_max));
+        session.rows(&sql).await
+    }
+
     async fn window_or_list(
         &self,
         session: &mut Session<'_>,
@@ -274,11 +315,7 @@ impl Search<'_> {
         for name in &self.names {
             shown = shown.push(&format!(", {}", bytes_of(name)));
         }
-        let sql = self
-            .selected(&shown, lead, trouble)?
-            .push(&self.order())
-            .push(&format!(" LIMIT {}", self.records_max));
-        let answer = session.rows(&sql).await?;
+        let answer = self.next(session, &shown, lead).await?;
         let listed = answer.iter().map(|row| self.listed(row, trouble)).collect::<Result<Vec<_>, _>>()?;
         Ok(listed
             .last()

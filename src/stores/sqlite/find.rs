@@ -37,14 +37,7 @@ pub(super) async fn find(
     let trouble = session.trouble;
     let table = Table::of(session, &query.placement).await?;
     let names = naming.iter().map(|name| table.column(name, trouble)).collect::<Result<Vec<&Column>, _>>()?;
-    let search = Search {
-        table: &table,
-        owner: Owner::of(&table, &query.placement, trouble)?,
-        predicate: predicate(&table, query, trouble)?,
-        after: after.map(|position| &position.0),
-        names,
-        records_max: i64::try_from(budget.records_max.max(1)).unwrap_or(i64::MAX),
-    };
+    let search = Search::new(&table, query, after, budget, names, trouble)?;
     let RowKey::Rowid(rowid) = &table.key else {
         return search.list(session, Lead::Key).await;
     };
@@ -138,7 +131,7 @@ fn matching(present: &BTreeMap<TenantId, rows::Presence>) -> BTreeMap<TenantId, 
 
 /// What leads to the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lead {
+pub(super) enum Lead {
     /// The key: the table is walked forward.
     Key,
     /// Whatever index fits the predicate; all that is left is looked at, then put in order.
@@ -146,16 +139,59 @@ enum Lead {
 }
 
 /// A search for the next batch.
-struct Search<'a> {
+pub(super) struct Search<'a> {
     table: &'a Table,
-    owner: Owner<'a>,
+    pub(super) owner: Owner<'a>,
     predicate: Sql,
     after: Option<&'a Key>,
     names: Vec<&'a Column>,
     records_max: i64,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// After a position; with columns that name something.
+    pub(super) fn new(
+        table: &'a Table,
+        query: &'a Query,
+        after: Option<&'a Position>,
+        budget: Budget,
+        names: Vec<&'a Column>,
+        trouble: Trouble<'_>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            table,
+            owner: Owner::of(table, &query.placement, trouble)?,
+            predicate: predicate(table, query, trouble)?,
+            after: after.map(|position| &position.0),
+            names,
+            records_max: i64::try_from(budget.records_max.max(1)).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// What leads to the next rows, where they are read one by one; `None` where there are none.
+    pub(super) async fn lead(&self, session: &mut Session<'_>) -> Result<Option<Lead>, StoreError> {
+        Ok(match (&self.table.key, self.few(session).await?) {
+            (_, Some(0)) => None,
+            (RowKey::Rowid(_), Some(_)) => Some(Lead::Index),
+            (RowKey::Rowid(_), None) | (RowKey::Columns(_), _) => Some(Lead::Key),
+        })
+    }
+
+    /// The next rows, in order of their key, as they are shown.
+    pub(super) async fn next(
+        &self,
+        session: &mut Session<'_>,
+        shown: &Sql,
+        lead: Lead,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        let sql = self
+            .selected(shown, lead, session.trouble)?
+            .push(&self.order(lead))
+            .push(" LIMIT ")
+            .bind_int(self.records_max);
+        session.rows(&sql).await
+    }
+
     /// How many records are left, where an index can tell and they are few.
     async fn few(&self, session: &mut Session<'_>) -> Result<Option<u64>, StoreError> {
         let limit = self.records_max.saturating_mul(FEW_BATCHES);
@@ -226,12 +262,7 @@ impl Search<'_> {
         let trouble = session.trouble;
         let mut shown = Sql::new(&self.table.key.list()).push(", ").append(&self.owner.name());
         shown = shown.push(&rows::shown_names(&self.names));
-        let sql = self
-            .selected(&shown, lead, trouble)?
-            .push(&self.order(lead))
-            .push(" LIMIT ")
-            .bind_int(self.records_max);
-        let answer = session.rows(&sql).await?;
+        let answer = self.next(session, &shown, lead).await?;
         let listed = answer.iter().map(|row| self.listed(row, trouble)).collect::<Result<Vec<_>, _>>()?;
         Ok(listed
             .last()
