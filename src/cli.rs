@@ -17,6 +17,7 @@ mod output;
 mod plan;
 mod request;
 mod schema;
+mod serve;
 mod simulate;
 mod status;
 mod switch;
@@ -31,7 +32,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::clock::Clock;
 use context::Context;
-use output::{Answer, Failure};
+use output::{Answer, Failure, Logs};
 
 /// Everything that can be typed.
 #[derive(Debug, Parser)]
@@ -78,6 +79,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Gather, plan, review, erase and verify, once.
     Enforce(enforce::EnforceArgs),
+    /// Serve: run on the schedule, and whenever a request has waited long enough.
+    Serve,
     /// Show the promises at a glance: due, overdue, at risk, held, parked, last run, audit head.
     Status,
     /// Explain one record: when it is due, why or why not, and which clause says so.
@@ -143,6 +146,7 @@ impl Verb {
             Self::Check { .. } => "check",
             Self::Plan(_) => "plan",
             Self::Enforce(_) => "enforce",
+            Self::Serve => "serve",
             Self::Status => "show the status",
             Self::Explain(_) => "explain the record",
             Self::Simulate(_) => "simulate",
@@ -192,7 +196,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 pub async fn run(invocation: Invocation) -> u8 {
     let Cli { config, json, verb } = invocation.0;
     let operation = verb.operation();
-    let answer = match output::start_logging() {
+    let logs = if matches!(verb, Verb::Serve) { Logs::of_service(json) } else { Logs::OfCommand };
+    let answer = match output::start_logging(logs) {
         Ok(()) => answer(verb, Context::new(config, json, Clock::System)).await,
         Err(failure) => Err(failure),
     };
@@ -209,6 +214,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Check { online } => check::check(&context, online).await,
         Verb::Plan(args) => plan::plan(&context, args).await,
         Verb::Enforce(args) => enforce::enforce(&context, args).await,
+        Verb::Serve => serve::serve(&context).await,
         Verb::Status => status::status(&context).await,
         Verb::Explain(args) => explain::explain(&context, args).await,
         Verb::Simulate(args) => simulate::simulate(&context, args.from, args.to).await,

@@ -14,12 +14,14 @@
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
 //! 6. [`alarms`], [`metrics`] — what is not as promised, and who is told
 //! 7. [`service`], [`config`], [`telemetry`], [`cli`] — the outside
+//! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
 
 pub mod alarms;
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod enforce;
 pub mod evidence;
 pub mod facts;

@@ -126,6 +126,7 @@ fn text_of(report: &RunReport, zone: Tz, now: DateTime<Utc>) -> String {
         RunStatus::Done => bold("done"),
         RunStatus::Failed => alarm("failed"),
         RunStatus::Refused => alarm("refused"),
+        RunStatus::Interrupted => alarm("interrupted"),
     };
     let at = absolute(report.at, zone);
     let mut text = format!("{status}: {} of plan {}, as of {at}\n", report.run_id, report.plan_id);

@@ -318,30 +318,53 @@ pub(super) fn bar(what: &str, of: u64) -> Option<ProgressBar> {
     Some(bar)
 }
 
-/// Sends logs to standard error: as JSON lines by the filter in `RETENTIOND_LOG` (or `RUST_LOG`), else warnings only,
-/// as text. Whatever the filter asks for, the libraries below are heard from warnings on only.
-pub(super) fn start_logging() -> Result<(), Failure> {
+/// Who logs, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Logs {
+    /// A command: its answer is what counts, so only warnings are told.
+    OfCommand,
+    /// A process that serves and is watched on a terminal.
+    OfServiceAsText,
+    /// A process that serves and whose log is collected.
+    OfServiceAsJson,
+}
+
+impl Logs {
+    /// The log of a process that serves: JSON where that was asked for or nobody watches.
+    pub(super) fn of_service(json: bool) -> Self {
+        if json || !io::stderr().is_terminal() { Self::OfServiceAsJson } else { Self::OfServiceAsText }
+    }
+}
+
+/// Sends logs to standard error. Of a command: as JSON lines by the filter in `RETENTIOND_LOG` (or `RUST_LOG`), else
+/// warnings only, as text. Of a process that serves: by the same filter, else from `info` on. Whatever a filter asks
+/// for, the libraries below are heard from warnings on only.
+pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
     let filter = ["RETENTIOND_LOG", "RUST_LOG"].into_iter().find_map(|name| {
         std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| (name, value))
     });
-    let started = match filter {
-        Some((name, value)) => {
-            let filter = EnvFilter::try_new(value).map_err(|error| {
-                Failure::usage(format!("{name} is not valid: {error}"))
-                    .hint("write `retentiond=info`, for example")
-            })?;
-            let lines = tracing_subscriber::fmt::layer().json().with_writer(|| Beside);
-            let lines = lines.with_filter(filter.and(ours_or_warnings()));
-            tracing_subscriber::registry().with(telemetry::layer()).with(lines).try_init()
+    let is_asked_for = filter.is_some();
+    let filter = match filter {
+        Some((name, value)) => EnvFilter::try_new(value).map_err(|error| {
+            Failure::usage(format!("{name} is not valid: {error}"))
+                .hint("write `retentiond=info`, for example")
+        })?,
+        None if logs == Logs::OfCommand => EnvFilter::new("retentiond=warn"),
+        None => EnvFilter::new("retentiond=info"),
+    };
+    let filter = filter.and(ours_or_warnings());
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Beside);
+    let below = tracing_subscriber::registry().with(telemetry::layer());
+    let started = match logs {
+        Logs::OfServiceAsJson => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::OfCommand if is_asked_for => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::OfCommand => {
+            let lines = lines.without_time().with_target(false).with_ansi(stderr_has_color());
+            below.with(lines.with_filter(filter)).try_init()
         }
-        None => {
-            let lines = tracing_subscriber::fmt::layer()
-                .without_time()
-                .with_target(false)
-                .with_ansi(stderr_has_color())
-                .with_writer(|| Beside)
-                .with_filter(EnvFilter::new("retentiond=warn"));
-            tracing_subscriber::registry().with(telemetry::layer()).with(lines).try_init()
+        Logs::OfServiceAsText => {
+            let lines = lines.with_target(false).with_ansi(stderr_has_color());
+            below.with(lines.with_filter(filter)).try_init()
         }
     };
     // A program that has the library inside may have its own subscriber; then that one is used.

@@ -13,7 +13,9 @@ use super::{
     Disposition, Interval, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef, TenantScope,
     Times,
 };
-use crate::facts::{ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope};
+use crate::facts::{
+    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope, TerminatedTenant,
+};
 use crate::id::{Category, HoldId, PlacementId, PlanId, SubjectKey, TenantId};
 use crate::policy::{Period, Placement, Policies, Policy, Records, Rule, Trigger};
 
@@ -222,6 +224,16 @@ fn names(categories: &[Category], category: &Category) -> bool {
     categories.is_empty() || categories.contains(category)
 }
 
+/// Until when a termination rests whose grace was over already when it was recorded; the end of its grace otherwise.
+pub(super) fn rests_until(
+    ledger: &LedgerFacts,
+    ended: &TerminatedTenant,
+    grace_until: DateTime<Utc>,
+) -> DateTime<Utc> {
+    let rest = ledger.untouched.get(&ended.tenant).copied().filter(|_| grace_until <= ended.recorded_at);
+    rest.unwrap_or(grace_until)
+}
+
 fn runs(entitlement: &ActiveEntitlement, now: DateTime<Utc>) -> bool {
     entitlement.until.is_none_or(|until| now < until)
 }
@@ -335,11 +347,12 @@ impl<'a> Frame<'a, '_> {
         if let (Some(ended), Some(rule)) = (ended, self.policy.rule(Trigger::Termination)) {
             let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
             let grace_until = due::due_at(ended.terminated_at, grace, self.policy.time_zone);
-            let is_over = grace_until <= self.now;
+            let rest = rests_until(ledger, ended, grace_until);
+            let is_over = grace_until.max(rest) <= self.now;
             let reason = if is_over { Reason::Termination } else { Reason::Grace };
             let mut group = self.group(&one, any(), &taken, reason, Some(rule));
             group.start = Some(ended.terminated_at);
-            group.until = Some(grace_until);
+            group.until = Some(if is_over { grace_until } else { grace_until.max(rest) });
             groups.push(group);
             return groups;
         }

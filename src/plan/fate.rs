@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::decide::deadline_of;
+use super::decide::{deadline_of, rests_until};
 use super::{Disposition, Reason, due};
 use crate::facts::{LedgerFacts, RequestScope};
 use crate::id::{Category, SubjectKey, TenantId};
@@ -105,6 +105,7 @@ fn unheld(
     if let (Some(ended), Some(rule)) = (ended, policy.rule(Trigger::Termination)) {
         let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
         let grace_until = due::due_at(ended.terminated_at, grace, policy.time_zone);
+        let grace_until = grace_until.max(rests_until(ledger, ended, grace_until));
         let reason = if grace_until <= now { Reason::Termination } else { Reason::Grace };
         return of(reason, Trigger::Termination, ended.terminated_at, grace_until);
     }
