@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use chrono_tz::Tz;
 use secrecy::SecretString;
 
@@ -31,6 +32,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[http]`.
     pub http: HttpConfig,
+    /// `[alarms]`.
+    pub alarms: AlarmsConfig,
+    /// `[telemetry]`.
+    pub telemetry: TelemetryConfig,
     /// `[stores.NAME]`.
     pub stores: BTreeMap<StoreId, StoreConfig>,
     /// `[outgoing]`.
@@ -39,6 +44,31 @@ pub struct Config {
     pub tenants: BTreeMap<TenantId, TenantConfig>,
     /// `[opendsr]`.
     pub opendsr: Option<OpenDsrConfig>,
+}
+
+/// Who is told of what is not as promised.
+#[derive(Debug, Clone)]
+pub struct AlarmsConfig {
+    /// Addresses that every alarm is sent to. They may hold secrets and are never shown.
+    pub webhooks: Vec<String>,
+    /// Signs what is sent.
+    pub secret: Option<SecretString>,
+    /// How long before its deadline a promise counts as at risk; for short deadlines a quarter of the time allowed.
+    pub lead: TimeDelta,
+}
+
+impl Default for AlarmsConfig {
+    /// Nobody is told, and a promise is at risk three days before its deadline: a long weekend.
+    fn default() -> Self {
+        Self { webhooks: Vec::new(), secret: None, lead: TimeDelta::hours(72) }
+    }
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Default)]
+pub struct TelemetryConfig {
+    /// Base address of a collector that takes OTLP over HTTP; no traces are made where there is none.
+    pub otlp: Option<String>,
 }
 
 /// Where the ledger is and what encrypts it.

@@ -109,7 +109,7 @@ impl Signatures {
             let signer = Signer::read(config);
             signer.inspect_err(|error| tracing::error!(%error, "no callback can be signed")).ok()
         });
-        Self { secrets: Secrets { general: None, tenants: own.collect() }, opendsr }
+        Self { secrets: Secrets { general: config.alarms.secret.clone(), tenants: own.collect() }, opendsr }
     }
 }
 

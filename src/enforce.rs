@@ -9,6 +9,7 @@ mod report;
 mod scrub;
 mod settle;
 mod shared;
+mod spans;
 mod step;
 mod unit;
 mod verify;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::audit;
@@ -128,6 +130,7 @@ pub async fn run_on(
 ///
 /// # Errors
 /// As [`run_once`]; also where the process is to stop before anything was begun.
+#[tracing::instrument(name = "run", skip_all, fields(run_id, plan_id))]
 pub async fn run_until(
     world: &World,
     ledger: &dyn Ledger,
@@ -240,7 +243,8 @@ async fn read(
     let mut approvals = Approvals::new();
     if let (Some(plan), Some(only)) = (&stored, &only) {
         for step in plan.steps.iter().filter(|step| only.contains(&step.step_id)) {
-            *approvals.records.entry((step.category.clone(), step.store.clone())).or_default() += step.records;
+            *approvals.records.entry((step.category.clone(), step.store.clone())).or_default() +=
+                step.records;
         }
         // Only exports that the plan named: one that was asked for since was not approved by anybody.
         approvals.exports.extend(plan.refusals.iter().filter_map(|refusal| refusal.export_id.clone()));
@@ -310,6 +314,7 @@ impl<'a> Run<'a> {
         let in_force =
             world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone())).collect();
         ledger.begin_run(&row, plan, &in_force).await?;
+        spans::run_is(&row.run_id, plan);
         Ok(Self {
             world,
             ledger,
@@ -383,13 +388,14 @@ impl<'a> Run<'a> {
             if self.stop.is_some() {
                 return Ok(());
             }
+            pass.iter().for_each(|step| spans::begins(step));
             match pass.as_slice() {
                 [alone] => {
                     let named: Vec<&Step> =
                         steps.iter().filter(|step| step.found_by.as_ref() == Some(&alone.step_id)).collect();
-                    self.run_unit(alone, &named).await?;
+                    self.run_unit(alone, &named).instrument(spans::of_step(alone)).await?;
                 }
-                together => self.run_pass(together).await?,
+                together => self.run_pass(together).instrument(spans::of_pass(together)).await?,
             }
         }
         Ok(())

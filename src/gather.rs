@@ -3,6 +3,7 @@
 
 mod calendar;
 mod identity;
+mod promises;
 mod report;
 mod trouble;
 
@@ -19,10 +20,11 @@ use crate::id::{Fingerprint, PlacementId, StoreId, SubjectKey, TenantId};
 use crate::ledger::{self, Ledger};
 use crate::plan::decide::rows_of;
 use crate::plan::review::{Approvals, Caps, review};
-use crate::plan::{Group, Plan, Reason, Scope, Selection, TenantScope, Times, groups, plan};
+use crate::plan::{Plan, Reason, Scope, Selection, TenantScope, Times, groups, plan};
 use crate::policy::{Placement, Policies, Records};
 use crate::stores::{self, ErrorKind, Finding, Query, Reader, StoreError};
 
+pub use promises::{Ahead, Inflow, Look, Promise, lead_within, look};
 pub use report::{
     Explanation, LastRun, Problem, SimulatedDay, Simulation, Status, check_online, explain, simulate, status,
 };
@@ -395,16 +397,4 @@ pub async fn knows_tenant(world: &World, tenant: &TenantId) -> Result<bool, Trou
         }
     }
     Ok(false)
-}
-
-/// The groups of a placement, as far as they can be counted; for reports.
-fn counted<'a>(groups: Vec<Group<'a>>, facts: &Facts) -> Vec<(Group<'a>, u64)> {
-    groups
-        .into_iter()
-        .map(|group| {
-            let records =
-                facts.surveys.get(&group.selection.digest()).map_or(0, |survey| survey.total().records);
-            (group, records)
-        })
-        .collect()
 }

@@ -291,7 +291,8 @@ pub trait Ledger: OpenDsrLedger + Send + Sync {
     ) -> Result<(), LedgerError>;
     /// Messages that were not received, on their way or given up, in order, at most so many.
     async fn undelivered(&self, most: u32) -> Result<Vec<DeliveryRow>, LedgerError>;
-    /// These alarms stand and no others. Answers what was raised or cleared by that.
+    /// These alarms stand and no others; what one says that stood before is brought up to date. Answers what was raised
+    /// or cleared by that.
     async fn set_alarms(
         &self,
         standing: &[NewAlarm],

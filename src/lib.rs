@@ -13,13 +13,15 @@
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
 //! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
+//! 6. [`alarms`], [`metrics`] — what is not as promised, and who is told
+//! 7. [`service`], [`config`], [`telemetry`], [`cli`] — the outside
 //! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
 
+pub mod alarms;
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod desk;
 pub mod daemon;
 pub mod deliveries;
 pub mod desk;
@@ -30,6 +32,7 @@ pub mod gather;
 pub mod http;
 pub mod id;
 pub mod ledger;
+pub mod metrics;
 pub mod opendsr;
 pub mod outgoing;
 pub mod plan;
@@ -37,3 +40,4 @@ pub mod policy;
 pub mod schedule;
 pub mod service;
 pub mod stores;
+pub mod telemetry;

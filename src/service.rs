@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::Board;
 use crate::gather::World;
 use crate::ledger::Ledger;
 
@@ -16,6 +17,8 @@ pub struct Service {
     world: RwLock<Arc<World>>,
     ledger: Arc<dyn Ledger>,
     notes: Mutex<Notes>,
+    /// What the last look at the promises found.
+    pub board: Board,
     /// Cancelled when the process is to stop: nothing new begins, what runs finishes its batch.
     pub stop: CancellationToken,
     /// Told when something was recorded that may bring the next run forward.
@@ -81,6 +84,7 @@ impl Service {
             world: RwLock::new(Arc::new(world)),
             ledger,
             notes: Mutex::new(Notes::default()),
+            board: Board::default(),
             stop: CancellationToken::new(),
             news: Notify::new(),
         }

@@ -18,6 +18,7 @@ const LAYERS: [(&str, u32); 28] = [
     ("schedule", 10),
     ("plan", 20),
     ("clock", 35),
+    ("telemetry", 50),
     ("config", 39),
     ("stores", 40),
     ("ledger", 40),
@@ -29,6 +30,7 @@ const LAYERS: [(&str, u32); 28] = [
     ("desk", 56),
     ("opendsr", 56),
     ("alarms", 56),
+    ("metrics", 57),
     ("service", 57),
     ("deliveries", 58),
     ("daemon", 60),
@@ -38,8 +40,17 @@ const LAYERS: [(&str, u32); 28] = [
 ];
 
 /// Modules that hold no I/O, no clock, no randomness and nothing asynchronous.
-const PURE: [&str; 7] =
-    ["policy", "facts", "schedule", "plan", "evidence", "audit::merkle", "audit::checkpoint"];
+const PURE: [&str; 9] = [
+    "policy",
+    "facts",
+    "schedule",
+    "plan",
+    "evidence",
+    "audit::merkle",
+    "audit::checkpoint",
+    "alarms::standing",
+    "alarms::forecast",
+];
 
 /// What a pure module may not say.
 const IMPURE: [&str; 19] = [

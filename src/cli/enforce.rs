@@ -17,6 +17,7 @@ use crate::enforce::{Order, PlacementReport, Progress, RunReport, RunStatus, run
 use crate::id::{PlacementId, PlanId};
 use crate::plan::Plan;
 use crate::plan::text::{Column, absolute, count, counted, moment, shown, table};
+use crate::telemetry;
 
 /// Largest plan file read: a plan of a million steps. What is larger was not written by `plan`.
 const PLAN_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -40,7 +41,8 @@ pub(super) async fn enforce(context: &Context, args: EnforceArgs) -> Result<Answ
     let order = order_of(args, context.now)?;
     let world = context.world()?;
     let bars = Bars::default();
-    let report = run_once(&world, order, &|progress| bars.show(&progress)).await;
+    let watcher = |progress| bars.show(&progress);
+    let report = telemetry::during(&world.config.telemetry, run_once(&world, order, &watcher)).await;
     bars.clear();
     let report = report.map_err(|trouble| Failure::trouble(&trouble))?;
     let text = text_of(&report, world.config.schedule.time_zone, context.now);

@@ -9,13 +9,17 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::audit::AuditError;
 use crate::desk::{DeskError, Kind};
 use crate::gather::Trouble;
 use crate::ledger::LedgerError;
 use crate::plan::text::shown;
+use crate::telemetry::{self, ours_or_warnings};
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -349,7 +353,8 @@ impl Logs {
 }
 
 /// Sends logs to standard error. Of a command: as JSON lines by the filter in `RETENTIOND_LOG` (or `RUST_LOG`), else
-/// warnings only, as text. Of a process that serves: by the same filter, else from `info` on.
+/// warnings only, as text. Of a process that serves: by the same filter, else from `info` on. Whatever a filter asks
+/// for, the libraries below are heard from warnings on only.
 pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
     let filter = ["RETENTIOND_LOG", "RUST_LOG"].into_iter().find_map(|name| {
         std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| (name, value))
@@ -363,12 +368,20 @@ pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
         None if logs == Logs::OfCommand => EnvFilter::new("retentiond=warn"),
         None => EnvFilter::new("retentiond=info"),
     };
-    let lines = tracing_subscriber::fmt().with_writer(|| Beside).with_env_filter(filter);
+    let filter = filter.and(ours_or_warnings());
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Beside);
+    let below = tracing_subscriber::registry().with(telemetry::layer());
     let started = match logs {
-        Logs::OfServiceAsJson => lines.json().try_init(),
-        Logs::OfCommand if is_asked_for => lines.json().try_init(),
-        Logs::OfCommand => lines.without_time().with_target(false).with_ansi(stderr_has_color()).try_init(),
-        Logs::OfServiceAsText => lines.with_target(false).with_ansi(stderr_has_color()).try_init(),
+        Logs::OfServiceAsJson => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::OfCommand if is_asked_for => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::OfCommand => {
+            let lines = lines.without_time().with_target(false).with_ansi(stderr_has_color());
+            below.with(lines.with_filter(filter)).try_init()
+        }
+        Logs::OfServiceAsText => {
+            let lines = lines.with_target(false).with_ansi(stderr_has_color());
+            below.with(lines.with_filter(filter)).try_init()
+        }
     };
     // A program that has the library inside may have its own subscriber; then that one is used.
     drop(started);

@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 
 use super::files::{self, Files};
 use super::runner::{self, publish};
+use super::watching;
+use crate::deliveries;
 use crate::service::Service;
 
 /// How often the audit log is published while entries come in: what is not published yet is not protected yet.
@@ -24,6 +26,9 @@ pub(super) fn start(service: &Arc<Service>, files: Files, again: Arc<Notify>) ->
     spawn(&mut parts, "schedule", runner::run(shared()));
     spawn(&mut parts, "files", files::run(shared(), files, again));
     spawn(&mut parts, "publishing", publishing(shared()));
+    spawn(&mut parts, "watching", watching::run(shared()));
+    let telling = shared();
+    spawn(&mut parts, "deliveries", async move { deliveries::run(&telling).await });
     parts
 }
 

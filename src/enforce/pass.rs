@@ -11,7 +11,7 @@ use super::pace::{next_window, records_max, window_of};
 use super::step::Draft;
 use super::unit::{Line, Next, insist};
 use super::verify::verified;
-use super::{Progress, Run, recover};
+use super::{Progress, Run, recover, spans};
 use crate::clock::Stopwatch;
 use crate::gather::Trouble;
 use crate::id::TenantId;
@@ -175,6 +175,7 @@ impl Run<'_> {
 
     /// Permit, erase, read back, outcomes. `None` where a step of the batch may not begin and has left the pass; nothing
     /// was erased then.
+    #[tracing::instrument(level = "debug", name = "batch", skip_all, fields(records = batch.records()))]
     async fn run_shared_batch(
         &mut self,
         shares: &mut Vec<Share>,
@@ -224,8 +225,9 @@ impl Run<'_> {
         if let Next::Halt = next {
             return Ok(Some(Next::Halt));
         }
-        for ((index, part), (_, counts)) in parts.iter().zip(&outcomes) {
+        for ((index, part), (number, counts)) in parts.iter().zip(&outcomes) {
             let Some(share) = shares.get_mut(*index) else { continue };
+            spans::batch_done(&share.line.step, *number, counts);
             share.left = share.left.saturating_sub(part.records());
             if let Some(draft) = self.drafts.get_mut(share.line.draft) {
                 settle(draft, counts, &failures, now);

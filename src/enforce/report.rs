@@ -90,6 +90,7 @@ impl Run<'_> {
             if let Some(why) = &outcome.failure {
                 self.failures.push(format!("placement `{}`: {why}", outcome.placement));
             }
+            super::spans::ended(draft);
             if !draft.is_open {
                 self.ledger.record_outcome(&outcome, self.world.clock.now()).await?;
             }
@@ -107,6 +108,7 @@ impl Run<'_> {
             (true, true) => RunStatus::Done,
         };
         self.ledger.end_run(&self.row.run_id, status.word(), self.world.clock.now()).await?;
+        tracing::info!(status = status.word(), refusals = self.refusals.len(), "run ends");
         let mut placements: BTreeMap<PlacementId, PlacementReport> = BTreeMap::new();
         let mut totals = Counts::default();
         for draft in &self.drafts {

@@ -57,7 +57,8 @@ pub(super) async fn settle(
         if state != row.state || placements != row.placements {
             match ledger.settle_request(&open.request_id, state, &placements, now).await {
                 // It was cancelled while the stores were asked: there is nothing to settle any more.
-                Ok(()) | Err(LedgerError::State(_)) => {}
+                Ok(()) => super::spans::settled(&row, state),
+                Err(LedgerError::State(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }

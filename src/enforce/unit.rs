@@ -9,7 +9,7 @@ use super::pace::{next_window, records_max, window_of};
 use super::shared::together;
 use super::step::Draft;
 use super::verify::{Verified, verified};
-use super::{Progress, Run};
+use super::{Progress, Run, spans};
 use crate::clock::Stopwatch;
 use crate::gather::{self, Trouble};
 use crate::ledger::{Intent, Permit};
@@ -346,6 +346,7 @@ impl Run<'_> {
     }
 
     /// Permit, erase, read back, outcome. `None` where the unit must halt.
+    #[tracing::instrument(level = "debug", name = "batch", skip_all, fields(records = batch.records()))]
     async fn erase(&mut self, line: &Line, batch: &Batch) -> Result<Option<Verified>, Trouble> {
         if self.is_to_stop() {
             return Ok(None);
@@ -380,6 +381,7 @@ impl Run<'_> {
             }
         };
         self.ledger.finish_batch(guard.number, &result.counts, now).await?;
+        spans::batch_done(&line.step, guard.number, &result.counts);
         drop(guard);
         if let Some(draft) = self.drafts.get_mut(line.draft) {
             draft.take(&result.counts, now);

@@ -8,21 +8,16 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::calendar::{Calendar, Due};
-use super::{
-    Readers, Trouble, World, counted, facts, findings, ledger_facts, ledger_view, query_of, stranger,
-};
+use super::promises::promises;
+use super::{Readers, Trouble, World, facts, findings, ledger_facts, ledger_view, query_of, stranger};
 use crate::facts::{Facts, LedgerFacts};
 use crate::id::{PlacementId, TenantId};
 use crate::ledger::{Head, RequestRow, RequestState};
 use crate::plan::decide::rows_of;
 use crate::plan::fate::{Sighting, fate};
-use crate::plan::{Disposition, Group, Reason, Scope, Selection, TenantScope, Times, due, groups};
-use crate::policy::{Placement, Policy, Trigger};
+use crate::plan::{Disposition, Reason, Scope, Selection, TenantScope, Times, due, groups};
+use crate::policy::{Placement, Policy};
 use crate::stores::{ErrorKind, SeenTime};
-
-/// Longest lead, in hours, with which a record counts as at risk before its deadline (`reading`: 72 h). For short
-/// deadlines a quarter of the time allowed is used: a rule with two days would be at risk from its first minute.
-const RISK_LEAD_HOURS: i64 = 72;
 
 /// Names that are looked up at once: one question to each of two stores.
 const NAMES_AT_ONCE: usize = 500;
@@ -390,23 +385,16 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
         ok: true,
     };
     let mut counted_requests = BTreeSet::new();
-    for (group, records) in counted(groups(&world.policies, &facts, now), &facts) {
-        if let Some(request) = group.request.filter(|_| records > 0) {
-            counted_requests.insert(request.request_id.clone());
-        }
-        match group.reason {
-            Reason::Hold => status.held += records,
-            Reason::Parked => status.parked += records,
+    for promise in promises(world, &readers, &facts, now).await? {
+        counted_requests.extend(promise.request_id);
+        match promise.reason {
+            Reason::Hold => status.held += promise.records,
+            Reason::Parked => status.parked += promise.records,
             Reason::Grace | Reason::Entitlement => {}
             Reason::Request | Reason::Termination | Reason::Age => {
-                status.due += records;
-                if records > 0 {
-                    let overdue = late(world, &readers, &facts, &group, records, now).await?;
-                    let soon = now + lead_of(&group);
-                    let near = late(world, &readers, &facts, &group, records, soon).await?;
-                    status.overdue += overdue;
-                    status.at_risk += near.saturating_sub(overdue);
-                }
+                status.due += promise.records;
+                status.overdue += promise.overdue;
+                status.at_risk += promise.at_risk;
             }
         }
     }
@@ -430,35 +418,4 @@ pub async fn status(world: &World) -> Result<Status, Trouble> {
     }
     status.ok = status.overdue == 0;
     Ok(status)
-}
-
-/// How long before the deadline a group counts as at risk.
-fn lead_of(group: &Group<'_>) -> chrono::Duration {
-    let Some(rule) = group.rule else { return chrono::Duration::zero() };
-    let allowed = i64::from(rule.deadline.months) * 28 + i64::from(rule.deadline.days);
-    chrono::Duration::hours(RISK_LEAD_HOURS.min(allowed * 24 / 4))
-}
-
-/// How many records of a group have their deadline at or before `instant`.
-async fn late(
-    world: &World,
-    readers: &Readers,
-    facts: &Facts,
-    group: &Group<'_>,
-    records: u64,
-    instant: DateTime<Utc>,
-) -> Result<u64, Trouble> {
-    let Some(rule) = group.rule else { return Ok(0) };
-    if let (Reason::Request | Reason::Termination, Some(start)) = (group.reason, group.start) {
-        let deadline = crate::plan::decide::deadline_of(group.policy, rule, start);
-        return Ok(if deadline <= instant { records } else { 0 });
-    }
-    let Some(period) = rule.period.filter(|_| rule.trigger == Trigger::Age) else { return Ok(0) };
-    // Late is what was due one deadline ago: the whole day is given where the calendar leaves a doubt.
-    let was_due = due::lead_deadline(instant, rule.deadline, group.policy.time_zone);
-    let intervals = due::due_set(was_due, period, group.policy.time_zone);
-    let mut selection = group.selection.clone();
-    selection.within.push(Scope { subjects: None, times: Times::Within(intervals) });
-    let query = query_of(&world.policies, &facts.ledger, &selection, world.clock.now())?;
-    Ok(readers.get(&group.rows.store)?.survey(&query).await?.total().records)
 }

@@ -380,7 +380,8 @@ impl<'a> Frame<'a, '_> {
             let reason = if is_over { Reason::Termination } else { Reason::Grace };
             let mut group = self.group(&one, any(), &taken, reason, Some(rule));
             group.start = Some(ended.terminated_at);
-            group.until = Some(if is_over { grace_until } else { awaited.map_or(rest, |until| until.max(rest)) });
+            group.until =
+                Some(if is_over { grace_until } else { awaited.map_or(rest, |until| until.max(rest)) });
             groups.push(group);
             return groups;
         }

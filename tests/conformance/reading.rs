@@ -92,11 +92,17 @@ impl Suite<'_> {
                 for record in &records {
                     // A file in memory holds its path.
                     let is_path = self.kind == "memory" && !self.shape.is_table;
-                    let mark =
-                        if is_path { bench.typed_key(record).await.concat() } else { record.sentinel.clone() };
+                    let mark = if is_path {
+                        bench.typed_key(record).await.concat()
+                    } else {
+                        record.sentinel.clone()
+                    };
                     let has = |seen: &Seen| {
                         seen.text.contains(&mark)
-                            || seen.body.as_ref().is_some_and(|body| String::from_utf8_lossy(body).contains(&mark))
+                            || seen
+                                .body
+                                .as_ref()
+                                .is_some_and(|body| String::from_utf8_lossy(body).contains(&mark))
                     };
                     let count = seen.iter().filter(|seen| has(seen)).count();
                     assert_eq!(count, usize::from(belongs(record)), "{context}: {}", record.sentinel);

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{Settings, http, outside, stores};
-use crate::config::{Config, HttpConfig, LedgerConfig, LedgerPlace, Limits, ScheduleConfig};
+use super::{Settings, alarms, http, outside, stores};
+use crate::config::{
+    AlarmsConfig, Config, HttpConfig, LedgerConfig, LedgerPlace, Limits, ScheduleConfig, TelemetryConfig,
+};
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
 use crate::policy::tree::{Group, Section, Value, Wrong};
@@ -44,6 +46,15 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
     }
     let others = (outside::outgoing(root, base), outside::tenants(root), outside::opendsr(root, base));
     let config = join(file, ledger, policies.clone(), schedule, audit, limits, http, stores.clone(), others);
+    let told = alarms::read(root);
+    let config = config.zip(told).map(|(config, told)| Config {
+        alarms: told.alarms,
+        telemetry: told.telemetry,
+        ..config
+    });
+    if let Some(config) = &config {
+        outside::check_addresses(root, config);
+    }
     Settings { config, policies, stores }
 }
 
@@ -67,6 +78,8 @@ fn join(
         audit: audit?,
         limits: limits?,
         http: http?,
+        alarms: AlarmsConfig::default(),
+        telemetry: TelemetryConfig::default(),
         stores: stores?,
         outgoing: outgoing?,
         tenants: tenants?,
@@ -163,8 +176,15 @@ fn cron(text: &str) -> Result<String, Wrong> {
 }
 
 fn delay(text: &str) -> Result<Duration, Wrong> {
-    let help = "write a number and minutes, hours or days, at most 7 days, for example \"1 hour\"";
-    let refuse = |why: &str| Err(Wrong::new(format!("`{}` {why}", text.escape_debug()), help));
+    span(text, REQUEST_DELAY_MAX, "\"1 hour\"")
+}
+
+/// A number of minutes, hours or days, at most so long.
+pub(super) fn span(text: &str, most: Duration, example: &str) -> Result<Duration, Wrong> {
+    let days_max = most.as_secs() / 86_400;
+    let help =
+        format!("write a number and minutes, hours or days, at most {days_max} days, for example {example}");
+    let refuse = |why: &str| Err(Wrong::new(format!("`{}` {why}", text.escape_debug()), help.clone()));
     let Some((number, unit)) = text.split_once(' ') else {
         return refuse("has no unit");
     };
@@ -178,11 +198,11 @@ fn delay(text: &str) -> Result<Duration, Wrong> {
         "day" | "days" => 86_400,
         _ => return refuse("is not in minutes, hours or days"),
     };
-    let delay = Duration::from_secs(u64::from(number) * seconds);
-    if delay > REQUEST_DELAY_MAX {
-        return refuse("is longer than 7 days");
+    let span = Duration::from_secs(u64::from(number) * seconds);
+    if span > most {
+        return refuse(&format!("is longer than {days_max} days"));
     }
-    Ok(delay)
+    Ok(span)
 }
 
 fn read_limits(section: &Section<'_>) -> Option<Limits> {

@@ -8,10 +8,14 @@ use sqlx::sqlite::SqliteRow;
 
 use super::SqliteLedger;
 use super::write::{
-    During, damaged, get, get_instant, get_instant_if_any, get_json, micros, signed, to_json, unsigned,
+    During, Writing, damaged, get, get_instant, get_instant_if_any, get_json, micros, signed, to_json,
+    unsigned,
 };
 use crate::id::TenantId;
 use crate::ledger::{AlarmRow, DeliveryFate, DeliveryRow, LedgerError, NewAlarm, NewDelivery};
+
+/// Messages of this kind are a duty towards a tenant: that they were made, and what became of them, is in the log.
+const NOTICE: &str = "notice";
 
 /// The message is durable. False where it was enqueued before.
 pub(super) async fn enqueue(
@@ -34,8 +38,12 @@ pub(super) async fn enqueue(
     .execute(write.connection())
     .await
     .during("enqueue a message")?;
+    let is_new = made.rows_affected() > 0;
+    if is_new && new.kind == NOTICE {
+        write.append("notice-enqueued", json!({"delivery": new.key}), now).await?;
+    }
     write.commit().await?;
-    Ok(made.rows_affected() > 0)
+    Ok(is_new)
 }
 
 /// Messages whose turn it is; nobody else gets them before `until`.
@@ -82,17 +90,29 @@ pub(super) async fn settle_delivery(
         DeliveryFate::GivenUp { failure } => (None, Some(now), None, Some(failure)),
     };
     let mut write = ledger.write("settle a message").await?;
-    sqlx::query(
-        "UPDATE delivery SET delivered_at = ?, given_up_at = ?, next_at = ?, failure = ? WHERE number = ?",
+    let row = sqlx::query(
+        "UPDATE delivery SET delivered_at = ?, given_up_at = ?, next_at = ?, failure = ? WHERE number = ?
+         RETURNING kind, idempotency",
     )
     .bind(delivered.map(micros))
     .bind(given_up.map(micros))
     .bind(next.map(micros))
     .bind(failure)
     .bind(signed(number)?)
-    .execute(write.connection())
+    .fetch_optional(write.connection())
     .await
     .during("settle a message")?;
+    let entry = match fate {
+        DeliveryFate::Received => Some("notice-delivered"),
+        DeliveryFate::GivenUp { .. } => Some("notice-given-up"),
+        DeliveryFate::Later { .. } => None,
+    };
+    if let (Some(row), Some(entry)) = (row, entry)
+        && get::<String>(&row, "kind")? == NOTICE
+    {
+        let key: String = get(&row, "idempotency")?;
+        write.append(entry, json!({"delivery": key}), now).await?;
+    }
     write.commit().await
 }
 
@@ -124,6 +144,7 @@ pub(super) async fn set_alarms(
         write.append("alarm-cleared", json!({"alarm": row.alarm.key}), now).await?;
         changed.push(AlarmRow { cleared_at: Some(now), ..row.clone() });
     }
+    update_standing(&mut write, &before, standing).await?;
     for alarm in standing.iter().filter(|alarm| !before.iter().any(|row| row.alarm.key == alarm.key)) {
         let made = sqlx::query(
             "INSERT INTO alarm (alarm, kind, message, fields, raised_at) VALUES (?, ?, ?, ?, ?)
@@ -145,6 +166,26 @@ pub(super) async fn set_alarms(
     }
     write.commit().await?;
     Ok(changed)
+}
+
+/// What alarms say that stood before and stand still: their numbers may have moved. Nobody is told anew.
+async fn update_standing(
+    write: &mut Writing<'_>,
+    before: &[AlarmRow],
+    standing: &[NewAlarm],
+) -> Result<(), LedgerError> {
+    for row in before {
+        let moved = standing.iter().find(|alarm| alarm.key == row.alarm.key && **alarm != row.alarm);
+        let Some(alarm) = moved else { continue };
+        sqlx::query("UPDATE alarm SET message = ?, fields = ? WHERE number = ?")
+            .bind(&alarm.message)
+            .bind(to_json(&alarm.fields)?)
+            .bind(signed(row.number)?)
+            .execute(write.connection())
+            .await
+            .during("record alarms")?;
+    }
+    Ok(())
 }
 
 /// Alarms that stand, and those cleared since an instant, in order.

@@ -29,9 +29,11 @@ pub const CONFIG_GROUPS: &[&Group] = &[
     &LIMITS,
     &HTTP,
     &OUTGOING,
-    &TENANT_OWN,
+    &TENANTS,
     &OPENDSR,
     &OPENDSR_IDENTITIES,
+    &ALARMS,
+    &TELEMETRY,
     &MYSQL,
     &SQLITE,
     &REDIS,
@@ -53,9 +55,11 @@ pub static CONFIG: Group = Group {
         optional("audit", Shape::Section(&AUDIT), "Where the audit log is."),
         required("limits", Shape::Section(&LIMITS), "What one run may erase without approval."),
         optional("http", Shape::Section(&HTTP), "The HTTP interface."),
+        optional("alarms", Shape::Section(&ALARMS), "Who is told of what is not as promised."),
+        optional("tenants", Shape::Named(&[&TENANTS]), "How tenants are reached, by name."),
+        optional("telemetry", Shape::Section(&TELEMETRY), "Where traces go."),
         optional("stores", Shape::Named(STORE_GROUPS), "The systems that hold data, by name."),
         optional("outgoing", Shape::Section(&OUTGOING), "Where messages may be sent."),
-        optional("tenants", Shape::Named(&[&TENANT_OWN]), "What is particular to a tenant, by its name."),
         optional("opendsr", Shape::Section(&OPENDSR), "Requests over OpenDSR."),
     ],
 };
@@ -147,9 +151,10 @@ pub static OUTGOING: Group = Group {
 };
 
 /// `[tenants.NAME]`.
-pub static TENANT_OWN: Group = Group {
+pub static TENANTS: Group = Group {
     name: "[tenants.NAME]",
     keys: &[
+        optional("notices", Shape::Text, "Address that notices before the destruction of its data go to."),
         optional("controller", Shape::Text, "How the tenant is called as a controller. Default: its name."),
         optional(
             "callback_hosts",
@@ -199,6 +204,27 @@ pub static OPENDSR_IDENTITIES: Group = Group {
         identity("roku_publisher_id"),
         identity("roku_advertising_id"),
     ],
+};
+
+/// `[alarms]`.
+pub static ALARMS: Group = Group {
+    name: "[alarms]",
+    keys: &[
+        optional("webhooks", Shape::Texts, "Addresses that every alarm is sent to."),
+        optional("secret", Shape::Text, "Signs what is sent; take it from the environment."),
+        optional(
+            "lead",
+            Shape::Pattern("^[0-9]{1,5} (minute|hour|day)s?$"),
+            "How long before its deadline a promise is at risk; at most a quarter of the time allowed. \
+             Default: 72 hours.",
+        ),
+    ],
+};
+
+/// `[telemetry]`.
+pub static TELEMETRY: Group = Group {
+    name: "[telemetry]",
+    keys: &[optional("otlp", Shape::Text, "Base address of a collector that takes OTLP over HTTP.")],
 };
 
 /// A store of kind `mysql`.

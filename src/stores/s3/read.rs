@@ -72,13 +72,13 @@ pub(super) async fn body(
         Err(error) => return Err(bucket.failed(operation, &error)),
     };
     let (pieces, mut body) = Body::channel();
-    let about = |name: &str, text: Option<&str>| {
-        text.map(|text| (name.to_owned(), Field::Text(text.to_owned())))
-    };
+    let about =
+        |name: &str, text: Option<&str>| text.map(|text| (name.to_owned(), Field::Text(text.to_owned())));
     body.about.extend(about("content_type", got.content_type()));
     let mut labels: Vec<_> = got.metadata().into_iter().flatten().collect();
     labels.sort();
-    body.about.extend(labels.into_iter().filter_map(|(name, text)| about(&format!("metadata:{name}"), Some(text))));
+    body.about
+        .extend(labels.into_iter().filter_map(|(name, text)| about(&format!("metadata:{name}"), Some(text))));
     let length = got.content_length().and_then(|length| u64::try_from(length).ok());
     let broken = bucket.error(operation, ErrorKind::Unreachable, Retry::Later, "the connection broke");
     // It ends with the object, or when nobody reads any more.
