@@ -3,14 +3,20 @@
 //!
 //! Metrics have a listener of their own: [`connections::run`] serves any router.
 
+mod accounts;
 pub mod bucket;
 mod caller;
 pub mod connections;
 mod error;
 mod guard;
 mod health;
+mod inputs;
 mod once;
 mod opendsr;
+mod orders;
+mod pairs;
+mod reading;
+mod requests;
 pub mod shapes;
 mod strict;
 
@@ -181,6 +187,30 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, document) = OpenApiRouter::with_openapi(shapes::Document::openapi())
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(requests::create, requests::list))
+        .routes(routes!(requests::show, requests::cancel))
+        .routes(routes!(accounts::tenants))
+        .routes(routes!(accounts::tenant))
+        .routes(routes!(accounts::terminate))
+        .routes(routes!(accounts::reinstate))
+        .routes(routes!(accounts::entitlements, accounts::grant))
+        .routes(routes!(accounts::end))
+        .routes(routes!(accounts::exports, accounts::ask_export))
+        .routes(routes!(accounts::export))
+        .routes(routes!(orders::list, orders::place))
+        .routes(routes!(orders::release))
+        .routes(routes!(orders::stop))
+        .routes(routes!(orders::go))
+        .routes(routes!(pairs::list))
+        .routes(routes!(pairs::show))
+        .routes(routes!(pairs::approve))
+        .routes(routes!(pairs::propose_plan))
+        .routes(routes!(reading::status))
+        .routes(routes!(reading::plan))
+        .routes(routes!(reading::certificate))
+        .routes(routes!(reading::checkpoint))
+        .routes(routes!(reading::proof))
+        .routes(routes!(reading::tile))
         .split_for_parts();
     let text = document.to_json().unwrap_or_default();
     let router = router

@@ -18,7 +18,7 @@ const LIST_MAX: usize = 1_000;
 ///
 /// # Errors
 /// 400 with what is wrong, but none of what was sent.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let refuse = |why: &str| ApiError::malformed("malformed", format!("the body is not accepted: {why}"));
     let text = std::str::from_utf8(body).map_err(|_| refuse("it is not UTF-8"))?;
     let mut reader = serde_json::Deserializer::from_str(text);
