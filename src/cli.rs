@@ -22,6 +22,7 @@ mod simulate;
 mod status;
 mod switch;
 mod tenant;
+mod token;
 mod values;
 
 use std::ffi::OsString;
@@ -107,6 +108,9 @@ enum Verb {
     },
     /// End the emergency stop.
     Go,
+    /// Make, list and revoke the tokens of the HTTP interface.
+    #[command(subcommand)]
+    Token(token::TokenVerb),
     /// Say that a store which was moved or restored is the one meant: it is refused until then.
     Adopt(adopt::AdoptArgs),
     /// Verify, show and export the tamper-evident log.
@@ -156,6 +160,7 @@ impl Verb {
             Self::Entitlement(verb) => verb.operation(),
             Self::Stop { .. } => "stop",
             Self::Go => "end the stop",
+            Self::Token(verb) => verb.operation(),
             Self::Adopt(_) => "adopt the store",
             Self::Audit(verb) => verb.operation(),
             Self::Certificate(_) => "make the certificate",
@@ -224,6 +229,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Entitlement(verb) => entitlement::answer(&context, verb).await,
         Verb::Stop { reason } => switch::stop(&context, reason.as_deref()).await,
         Verb::Go => switch::go(&context).await,
+        Verb::Token(verb) => token::answer(&context, verb).await,
         Verb::Adopt(args) => adopt::adopt(&context, args).await,
         Verb::Audit(verb) => audit::answer(&context, verb).await,
         Verb::Certificate(args) => certificate::certificate(&context, args).await,

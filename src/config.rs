@@ -28,8 +28,8 @@ pub struct Config {
     pub audit: PathBuf,
     /// `[limits]`.
     pub limits: Limits,
-    /// `[http] listen`.
-    pub listen: String,
+    /// `[http]`.
+    pub http: HttpConfig,
     /// `[alarms]`.
     pub alarms: AlarmsConfig,
     /// `[tenants.NAME]`. Tenants need no registration: this only says how to reach some of them.
@@ -102,6 +102,21 @@ impl LedgerPlace {
             Self::Sqlite { path } => Some(path),
         }
     }
+}
+
+/// Where the HTTP interface is.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Address and port.
+    pub listen: String,
+    /// The certificate chain (PEM), where it is served over TLS.
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    pub key: Option<PathBuf>,
+    /// Address and port of the metrics' own listener.
+    pub metrics: Option<String>,
+    /// Calls a second that one principal may make.
+    pub rate: Option<u64>,
 }
 
 /// When the daemon runs.

@@ -15,6 +15,7 @@
 //! 6. [`alarms`], [`metrics`] — what is not as promised, and who is told
 //! 7. [`service`], [`config`], [`telemetry`], [`cli`] — the outside
 //! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 
 pub mod alarms;
 pub mod audit;
@@ -22,10 +23,12 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod desk;
 pub mod enforce;
 pub mod evidence;
 pub mod facts;
 pub mod gather;
+pub mod http;
 pub mod id;
 pub mod ledger;
 pub mod metrics;

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::audit::AuditError;
+use crate::desk::{DeskError, Kind};
 use crate::gather::Trouble;
 use crate::ledger::LedgerError;
 use crate::plan::text::shown;
@@ -98,6 +99,21 @@ impl Failure {
             LedgerError::Doubt(_) => (3, "refused"),
         };
         Self::new(exit, code, error.to_string())
+    }
+
+    /// A service function says no.
+    pub(super) fn desk(error: &DeskError) -> Self {
+        let (exit, code) = match error.kind {
+            Kind::Unreachable => (1, "unreachable"),
+            Kind::Unmet => (1, "failed"),
+            Kind::Usage => (2, "usage"),
+            Kind::Unknown => (2, "unknown"),
+            Kind::Conflict => (2, "state"),
+            Kind::Refused => (3, "refused"),
+        };
+        let mut failure = Self::new(exit, code, error.message.clone());
+        failure.hint = error.hint.clone();
+        failure
     }
 
     /// The audit log could not be read or written.

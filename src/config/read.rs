@@ -2,6 +2,7 @@
 //! It owns the reading of files; what a policy may say is judged by `policy`, and no store is opened.
 
 mod alarms;
+mod http;
 mod settings;
 mod stores;
 

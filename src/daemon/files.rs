@@ -145,7 +145,7 @@ impl Files {
 
 /// The new configuration, with what was opened at the start as it was then.
 fn keep(new: Config, old: &Config) -> Config {
-    Config { ledger: old.ledger.clone(), audit: old.audit.clone(), listen: old.listen.clone(), ..new }
+    Config { ledger: old.ledger.clone(), audit: old.audit.clone(), http: old.http.clone(), ..new }
 }
 
 async fn record(ledger: &dyn Ledger, world: &World) -> Result<(), Trouble> {
