@@ -12,10 +12,10 @@
 //! 3. [`plan`] — what follows from the two; pure
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
-//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 //! 6. [`alarms`], [`metrics`] — what is not as promised, and who is told
 //! 7. [`service`], [`config`], [`telemetry`], [`cli`] — the outside
 //! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 
 pub mod alarms;
 pub mod audit;
