@@ -16,6 +16,7 @@ mod center;
 mod cli;
 mod conformance;
 mod crash;
+mod daemon;
 mod down;
 mod elasticsearch_store;
 mod grants;

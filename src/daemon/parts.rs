@@ -11,6 +11,7 @@ use super::files::{self, Files};
 use super::runner::{self, publish};
 use super::watching;
 use crate::deliveries;
+use crate::http::{self, Bound};
 use crate::service::Service;
 
 /// How often the audit log is published while entries come in: what is not published yet is not protected yet.
@@ -20,15 +21,20 @@ const PUBLISHING_PAUSE: Duration = Duration::from_secs(60);
 pub(super) type Ended = (&'static str, Result<(), String>);
 
 /// Starts every part.
-pub(super) fn start(service: &Arc<Service>, files: Files, again: Arc<Notify>) -> JoinSet<Ended> {
+pub(super) fn start(
+    service: &Arc<Service>,
+    files: Files,
+    again: Arc<Notify>,
+    bound: Bound,
+) -> JoinSet<Ended> {
     let mut parts = JoinSet::new();
     let shared = || Arc::clone(service);
     spawn(&mut parts, "schedule", runner::run(shared()));
     spawn(&mut parts, "files", files::run(shared(), files, again));
     spawn(&mut parts, "publishing", publishing(shared()));
     spawn(&mut parts, "watching", watching::run(shared()));
-    let telling = shared();
-    spawn(&mut parts, "deliveries", async move { deliveries::run(&telling).await });
+    spawn(&mut parts, "deliveries", deliveries::run(shared()));
+    spawn(&mut parts, "http", http::serve(shared(), bound));
     parts
 }
 
