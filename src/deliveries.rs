@@ -19,6 +19,9 @@ use crate::service::Service;
 /// what another process records is news too.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it looks whether what keeps it from sending was mended; each look that fails is a line in the log.
+const MEND_EVERY: Duration = Duration::from_secs(60);
+
 /// Tells what is to be told, until the service stops. What is under way then is sent again later.
 pub async fn run(service: Arc<Service>) {
     let mut means: Option<Means> = None;
@@ -50,7 +53,7 @@ pub async fn run(service: Arc<Service>) {
         }
         tokio::select! {
             () = service.stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(if means.is_some() { LOOK_EVERY } else { MEND_EVERY }) => {}
         }
     }
 }

@@ -426,3 +426,18 @@ async fn what_cannot_be_kept_is_refused_at_the_door_and_nothing_is_recorded() {
     assert_eq!(center.world.number("retentiond.db", "SELECT count(*) FROM opendsr_request"), 0);
     center.service.stop.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serving_tells_by_itself_and_stops_when_told() {
+    let mut receiver = Receiver::plain().await;
+    let center = Center::start(&receiver).await;
+    let token = center.token(Role::Requester, Some("t-1")).await;
+    let url = receiver.url("/opendsr_callbacks");
+    center.post(&token, &body(Some(&url))).await.is(201);
+    center.call("DELETE", &format!("/v2/requests/{ID}"), &token, None).await.is(202);
+    let telling = tokio::spawn(retentiond::deliveries::run(Arc::clone(&center.service)));
+    assert_callback(&receiver.next().await, &url, "cancelled");
+    center.service.stop.cancel();
+    telling.await.expect("it ends");
+    assert_eq!(center.ledger().opendsr_untold().await.unwrap(), []);
+}

@@ -349,6 +349,7 @@ fn messages_given_up_make_one_alarm_for_each_host_without_the_rest_of_the_addres
         number,
         key: format!("alarm/{number}"),
         kind: "alarm".to_owned(),
+        tenant: None,
         url: "https://user:hunter2@hooks.example.com/T0/B0/token?k=token".to_owned(),
         body: String::new(),
         enqueued_at: hours(-90),

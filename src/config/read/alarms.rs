@@ -33,8 +33,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Told> {
 
 fn alarms(section: &Section<'_>) -> Option<AlarmsConfig> {
     let default = AlarmsConfig::default();
-    let webhooks =
-        section.get("webhooks").map_or(Some(default.webhooks), |value| value.texts(|text| address(text)));
+    let webhooks = section.get("webhooks").map_or(Some(default.webhooks), |value| value.texts(address));
     let secret =
         section.get("secret").map_or(Some(None), |value| value.text().map(SecretString::from).map(Some));
     let lead = section.get("lead").map_or(Some(default.lead), |value| value.parsed(lead));
