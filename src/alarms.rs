@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::audit;
 use crate::clock::Stopwatch;
 use crate::gather::{Trouble, World};
 use crate::ledger::{AlarmRow, Ledger, NewAlarm};
@@ -22,7 +21,7 @@ pub use board::{Board, Reload, Snapshot, Tallies};
 pub use known::{Known, Sight};
 
 /// Shortest pause between two looks: a promise is late for a minute at most before somebody hears of it.
-const PAUSE_MIN: Duration = Duration::from_secs(60);
+pub const PAUSE_MIN: Duration = Duration::from_secs(60);
 
 /// Longest pause: however slow the stores are, they are asked once an hour.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
@@ -90,18 +89,6 @@ pub async fn watch_once(
             Some(_) => tracing::info!(alarm = number, kind, key, "alarm cleared"),
         }
     }
-    publish(world, ledger, &known, now).await;
     let standing = rows.into_iter().filter(|row| row.cleared_at.is_none()).collect();
     Ok(Watched { known, standing, changed, took: watch.elapsed() })
-}
-
-/// Signs what was recorded since the last time, so that no entry waits for a run. Where that fails, entries wait, and
-/// after a while that is an alarm.
-async fn publish(world: &World, ledger: &dyn Ledger, known: &Known, now: DateTime<Utc>) {
-    if matches!(known.sight, Sight::Blind { code: "refused" | "damaged", .. }) {
-        return;
-    }
-    if let Err(error) = audit::publish(ledger, &world.config.audit, now).await {
-        tracing::warn!(%error, "failed to publish the audit log");
-    }
 }

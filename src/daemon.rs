@@ -8,6 +8,7 @@ mod parts;
 mod runner;
 mod signals;
 mod systemd;
+mod watching;
 
 use std::path::Path;
 use std::sync::Arc;

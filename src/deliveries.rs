@@ -15,11 +15,15 @@ use crate::outgoing::sign::{Secrets, Sign};
 use crate::outgoing::{DELIVERIES_MOST, Delivered, Outgoing, deliver_once};
 use crate::service::Service;
 
-/// How often it looks where nobody says that there is something new: another process may have recorded it.
+/// How often it looks. It does not wait for [`Service::news`]: that wakes one waiter, and the schedule is that one; and
+/// what another process records is news too.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it looks whether what keeps it from sending was mended; each look that fails is a line in the log.
+const MEND_EVERY: Duration = Duration::from_secs(60);
+
 /// Tells what is to be told, until the service stops. What is under way then is sent again later.
-pub async fn run(service: &Service) {
+pub async fn run(service: Arc<Service>) {
     let mut means: Option<Means> = None;
     loop {
         let world = service.world();
@@ -29,7 +33,7 @@ pub async fn run(service: &Service) {
         let more = match &means {
             None => false,
             Some(means) => {
-                let pass = run_once(service, means, world.clock.now());
+                let pass = run_once(&service, means, world.clock.now());
                 let done = tokio::select! {
                     biased;
                     () = service.stop.cancelled() => return,
@@ -49,8 +53,7 @@ pub async fn run(service: &Service) {
         }
         tokio::select! {
             () = service.stop.cancelled() => return,
-            () = service.news.notified() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(if means.is_some() { LOOK_EVERY } else { MEND_EVERY }) => {}
         }
     }
 }
@@ -109,7 +112,7 @@ impl Signatures {
             let signer = Signer::read(config);
             signer.inspect_err(|error| tracing::error!(%error, "no callback can be signed")).ok()
         });
-        Self { secrets: Secrets { general: None, tenants: own.collect() }, opendsr }
+        Self { secrets: Secrets { general: config.alarms.secret.clone(), tenants: own.collect() }, opendsr }
     }
 }
 

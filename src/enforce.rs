@@ -120,7 +120,6 @@ pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Resu
 ///
 /// # Errors
 /// As [`run_once`].
-#[tracing::instrument(name = "run", skip_all, fields(run_id, plan_id))]
 pub async fn run_on(
     world: &World,
     ledger: &dyn Ledger,
@@ -135,6 +134,7 @@ pub async fn run_on(
 ///
 /// # Errors
 /// As [`run_once`]; also where the process is to stop before anything was begun.
+#[tracing::instrument(name = "run", skip_all, fields(run_id, plan_id))]
 pub async fn run_until(
     world: &World,
     ledger: &dyn Ledger,

@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod inputs;
 mod once;
+mod opendsr;
 mod orders;
 mod pairs;
 mod reading;
@@ -217,6 +218,7 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
         .split_for_parts();
     let text = document.to_json().unwrap_or_default();
     let router = router
+        .merge(opendsr::routes(api))
         .route("/openapi.json", axum::routing::get(move || async move { health::document(text) }))
         .with_state(Arc::clone(api))
         .fallback(|| async { ApiError::not_found() })

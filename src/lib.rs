@@ -14,6 +14,10 @@
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
 //! 6. [`desk`], [`alarms`], [`outgoing`] — what is asked for, what is not as promised, who is told
 //! 7. [`service`], [`daemon`], [`http`], [`config`], [`cli`] — the outside
+//! 6. [`alarms`], [`metrics`] — what is not as promised, and who is told
+//! 7. [`service`], [`config`], [`telemetry`], [`cli`] — the outside
+//! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 
 pub mod alarms;
 pub mod audit;

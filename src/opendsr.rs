@@ -6,7 +6,6 @@ pub mod answer;
 pub mod body;
 mod notes;
 pub mod signature;
-mod strict;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,7 +4,8 @@
 //! The rules, in the order in which they are asked:
 //!
 //! 1. The address is https, names its host as it is, has no user, password or fragment ([`target`]).
-//! 2. Host and port are on the operator's list, `[outgoing] hosts`, or on the tenant's own, `callback_hosts`.
+//! 2. Host and port are on the operator's list, `[outgoing] hosts`, or on the tenant's own, `callback_hosts`; or the whole
+//!    address is one of the configuration, a webhook of alarms or the one for a tenant's notices.
 //! 3. The name is looked up once. No answer means no.
 //! 4. Every address that it has is one of the public internet ([`address`]), and none is a store of this deployment or
 //!    its own interface. `[outgoing] private_hosts` lifts the first half of this rule, and that of https.
@@ -16,11 +17,11 @@ pub mod address;
 mod deliver;
 mod own;
 mod resolve;
+mod rules;
 pub mod sign;
 pub mod target;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +31,11 @@ use reqwest::{Certificate, Client, redirect};
 use self::own::Own;
 use self::target::Target;
 use crate::config::Config;
-use crate::config::outside::Host;
 use crate::id::TenantId;
 
 pub use deliver::{DELIVERIES_MOST, Delivered, deliver_once};
 pub use resolve::{Resolve, SystemResolver};
+pub use rules::Rules;
 
 /// Longest time for one message, from the look-up of the name to the end of the answer. Whoever takes longer to say
 /// "received" would hold up what is to be told to others.
@@ -69,9 +70,7 @@ pub enum Unsent {
 
 /// The client.
 pub struct Outgoing {
-    hosts: Vec<Host>,
-    private_hosts: Vec<Host>,
-    tenants: BTreeMap<TenantId, Vec<Host>>,
+    rules: Rules,
     authorities: Vec<Certificate>,
     own: Own,
     resolver: Arc<dyn Resolve>,
@@ -104,36 +103,15 @@ impl Outgoing {
                 found
             }
         };
-        let tenants = config.tenants.iter().map(|(id, tenant)| (id.clone(), tenant.callback_hosts.clone()));
-        Ok(Self {
-            hosts: config.outgoing.hosts.clone(),
-            private_hosts: config.outgoing.private_hosts.clone(),
-            tenants: tenants.collect(),
-            authorities,
-            own: Own::of(config),
-            resolver,
-        })
+        Ok(Self { rules: Rules::of(config), authorities, own: Own::of(config), resolver })
     }
 
-    /// Whether a message may be sent there one day: everything but what the name resolves to, which is asked when
-    /// it is sent. For checking an address at the door.
+    /// As [`Rules::check`].
     ///
     /// # Errors
-    /// [`Unsent::Refused`].
+    /// As [`Rules::check`].
     pub fn check(&self, url: &str, tenant: Option<&TenantId>) -> Result<Target, Unsent> {
-        let refuse = |why: &str| Err(Unsent::Refused(why.to_owned()));
-        let target = Target::parse(url).map_err(|why| Unsent::Refused(why.to_owned()))?;
-        let of_tenant = tenant.and_then(|tenant| self.tenants.get(tenant)).into_iter().flatten();
-        if !target.is_among(self.hosts.iter().chain(of_tenant)) {
-            return refuse("has a host or port that is not on the list of those that may be called");
-        }
-        if !target.is_secure && !self.is_private(&target) {
-            return refuse("does not begin with https://");
-        }
-        if let Some(address) = target.literal {
-            self.check_address(&target, address)?;
-        }
-        Ok(target)
+        self.rules.check(url, tenant)
     }
 
     /// Sends a message; the status of the answer, whatever it is.
@@ -179,7 +157,7 @@ impl Outgoing {
             return Err(Unsent::Unreachable("the name of the host has no address"));
         }
         for address in &found {
-            self.check_address(target, *address)?;
+            self.rules.check_address(target, *address)?;
         }
         let addresses: Vec<_> =
             found.into_iter().map(|address| SocketAddr::new(address, target.port)).collect();
@@ -187,17 +165,6 @@ impl Outgoing {
             return Err(Unsent::Refused("leads to a store of this deployment".to_owned()));
         }
         Ok(addresses)
-    }
-
-    fn check_address(&self, target: &Target, address: IpAddr) -> Result<(), Unsent> {
-        match address::closed(address) {
-            Some(what) if !self.is_private(target) => Err(Unsent::Refused(format!("leads to {what}"))),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn is_private(&self, target: &Target) -> bool {
-        target.is_among(&self.private_hosts)
     }
 
     /// A client for one message: it knows the addresses of this one name, and asks nobody for others.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use retentiond::alarms::{Notes, Watched, watch_once};
-use retentiond::gather;
 use retentiond::id::TenantId;
 use retentiond::ledger::{DeliveryFate, DeliveryRow, Ledger, NewRequest, NewScope};
+use retentiond::{audit, gather};
 use serde_json::Value;
 
 use crate::harness::{World, instant, wait_for};
@@ -34,6 +34,8 @@ fn told() -> World {
 fn look(world: &World, now: DateTime<Utc>) -> Watched {
     wait_for(async {
         let ledger = world.ledger().await;
+        // As a process that serves does each minute.
+        audit::publish(&ledger, &world.path("audit"), now).await.unwrap();
         watch_once(&world.load(now), &ledger, &Notes::default(), now).await.unwrap()
     })
 }

@@ -25,6 +25,7 @@ mod harness;
 mod http;
 mod ledger;
 mod mysql_store;
+mod opendsr;
 mod outgoing;
 mod properties;
 mod red;

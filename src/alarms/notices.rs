@@ -7,6 +7,7 @@ use serde_json::json;
 use super::known::{Ending, Known};
 use super::tell::digest;
 use crate::gather::{Trouble, World};
+use crate::id::TenantId;
 use crate::ledger::{DeliveryFate, DeliveryRow, Ledger, NewDelivery};
 
 /// How many days before, the earlier first.
@@ -28,13 +29,15 @@ pub(super) async fn enqueue(
 ) -> Result<(), Trouble> {
     for ending in &known.endings {
         let own = world.config.tenants.get(&ending.tenant).and_then(|tenant| tenant.notices.as_ref());
-        let addresses: Vec<&String> = match own {
-            Some(url) => vec![url],
-            None => world.config.alarms.webhooks.iter().collect(),
+        // What goes to the tenant's own address is signed with the tenant's secret, if it has one.
+        let addresses: Vec<(&String, Option<TenantId>)> = match own {
+            Some(url) => vec![(url, Some(ending.tenant.clone()))],
+            None => world.config.alarms.webhooks.iter().map(|url| (url, None)).collect(),
         };
         let Some((goes_at, days)) = due(ending, now) else { continue };
-        for url in addresses {
-            ledger.enqueue(&notice(ending, goes_at, days, url, now), now).await?;
+        for (url, tenant) in addresses {
+            let notice = notice(ending, (goes_at, days), (url, tenant), now);
+            ledger.enqueue(&notice, now).await?;
         }
     }
     for row in known.undelivered.iter().filter(|row| is_void(row, known)) {
@@ -55,7 +58,12 @@ fn due(ending: &Ending, now: DateTime<Utc>) -> Option<(DateTime<Utc>, i64)> {
     Some((goes_at, days))
 }
 
-fn notice(ending: &Ending, goes_at: DateTime<Utc>, days: i64, url: &str, now: DateTime<Utc>) -> NewDelivery {
+fn notice(
+    ending: &Ending,
+    (goes_at, days): (DateTime<Utc>, i64),
+    (url, about): (&str, Option<TenantId>),
+    now: DateTime<Utc>,
+) -> NewDelivery {
     let tenant = &ending.tenant;
     let when = shown(goes_at);
     let message = format!(
@@ -75,7 +83,7 @@ fn notice(ending: &Ending, goes_at: DateTime<Utc>, days: i64, url: &str, now: Da
     NewDelivery {
         key: format!("{}{days}/{}", start_of_key(ending), digest(url)),
         kind: "notice".to_owned(),
-        tenant: Some(ending.tenant.clone()),
+        tenant: about,
         url: url.to_owned(),
         body: body.to_string(),
     }

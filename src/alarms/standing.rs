@@ -84,11 +84,12 @@ pub fn standing(known: &Known, notes: &Notes, now: DateTime<Utc>) -> Vec<NewAlar
     all.extend(requests(known, now));
     all.extend(endings(known, now));
     all.extend(runs(known));
-    all.extend(silent(known));
+    let noted = silent(known).into_iter().chain(notes.alarms.iter().cloned());
+    all.extend(noted.map(|alarm| signed(alarm, notes, now)));
     all.extend(own_state(known, now));
     all.extend(exports(known, now));
     all.extend(given_up(known, now));
-    all.extend(said(known, notes, now));
+    all.extend(said_by_others(known, notes, now));
     all.sort_by(|one, other| one.key.cmp(&other.key));
     all.dedup_by(|one, other| one.key == other.key);
     all
@@ -350,8 +351,8 @@ fn runs(known: &Known) -> Vec<NewAlarm> {
     let Some(run) = known.last_ended() else { return Vec::new() };
     let ended_at = run.ended_at.map(shown);
     let mut all = Vec::new();
-    if run.status == "failed" || run.status == "interrupted" {
-        let message = format!("the last run, {}, has {}", run.run_id, word_of(&run.status));
+    if run.status == "failed" {
+        let message = format!("the last run, {}, has failed", run.run_id);
         let fields = json!({"run_id": run.run_id, "status": run.status, "ended_at": ended_at});
         all.push(alarm("run-failed".to_owned(), "run-failed", message, fields));
     }
@@ -373,10 +374,6 @@ fn runs(known: &Known) -> Vec<NewAlarm> {
         Refused::Otherwise | Refused::Approved => {}
     }
     all
-}
-
-fn word_of(status: &str) -> &'static str {
-    if status == "failed" { "failed" } else { "been interrupted" }
 }
 
 /// Stores that cannot be asked, or are not the ones meant.
@@ -479,22 +476,23 @@ fn host_of(url: &str) -> String {
     authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
-/// What processes say of themselves: this one now, others a while ago.
-fn said(known: &Known, notes: &Notes, now: DateTime<Utc>) -> Vec<NewAlarm> {
-    let own = notes.alarms.iter().map(|note| {
-        let mut note = note.clone();
-        if let Value::Object(fields) = &mut note.fields {
-            fields.insert("node".to_owned(), json!(notes.node));
-            fields.insert("seen_at".to_owned(), json!(shown(now)));
-        }
-        note
-    });
+/// What one process alone can know, with its name and the time: what it cannot see, another may.
+fn signed(mut alarm: NewAlarm, notes: &Notes, now: DateTime<Utc>) -> NewAlarm {
+    if let Value::Object(fields) = &mut alarm.fields {
+        fields.insert("node".to_owned(), json!(notes.node));
+        fields.insert("seen_at".to_owned(), json!(shown(now)));
+    }
+    alarm
+}
+
+/// What another process said of itself or of its view a while ago: it is not for this one to take it back.
+fn said_by_others(known: &Known, notes: &Notes, now: DateTime<Utc>) -> Vec<NewAlarm> {
     let others = known.before.iter().filter(|row| {
         let seen_at = field(row, "seen_at").and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         field(row, "node").is_some_and(|node| node != notes.node)
             && seen_at.is_some_and(|seen_at| now - seen_at.to_utc() < NOTE_TOLD)
     });
-    own.chain(others.map(|row| row.alarm.clone())).collect()
+    others.map(|row| row.alarm.clone()).collect()
 }
 
 fn alarm(key: String, kind: &str, message: String, fields: Value) -> NewAlarm {

@@ -353,7 +353,7 @@ impl Logs {
 }
 
 /// Sends logs to standard error. Of a command: as JSON lines by the filter in `RETENTIOND_LOG` (or `RUST_LOG`), else
-/// warnings only, as text. Of a process that serves: by the same filter, else from `info` on. Whatever the filter asks
+/// warnings only, as text. Of a process that serves: by the same filter, else from `info` on. Whatever a filter asks
 /// for, the libraries below are heard from warnings on only.
 pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
     let filter = ["RETENTIOND_LOG", "RUST_LOG"].into_iter().find_map(|name| {
@@ -368,22 +368,21 @@ pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
         None if logs == Logs::OfCommand => EnvFilter::new("retentiond=warn"),
         None => EnvFilter::new("retentiond=info"),
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| Beside);
-    let color = stderr_has_color();
-    let json = match logs {
-        Logs::OfServiceAsJson => true,
-        Logs::OfCommand => is_asked_for,
-        Logs::OfServiceAsText => false,
-    };
     let filter = filter.and(ours_or_warnings());
-    let lines: Box<dyn Layer<tracing_subscriber::Registry> + Send + Sync> = match logs {
-        _ if json => lines.json().with_filter(filter).boxed(),
-        Logs::OfServiceAsText => lines.with_target(false).with_ansi(color).with_filter(filter).boxed(),
-        Logs::OfCommand | Logs::OfServiceAsJson => {
-            lines.without_time().with_target(false).with_ansi(color).with_filter(filter).boxed()
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Beside);
+    let below = tracing_subscriber::registry().with(telemetry::layer());
+    let started = match logs {
+        Logs::OfServiceAsJson => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::OfCommand if is_asked_for => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::OfCommand => {
+            let lines = lines.without_time().with_target(false).with_ansi(stderr_has_color());
+            below.with(lines.with_filter(filter)).try_init()
+        }
+        Logs::OfServiceAsText => {
+            let lines = lines.with_target(false).with_ansi(stderr_has_color());
+            below.with(lines.with_filter(filter)).try_init()
         }
     };
-    let started = tracing_subscriber::registry().with(vec![telemetry::layer().boxed(), lines]).try_init();
     // A program that has the library inside may have its own subscriber; then that one is used.
     drop(started);
     Ok(())

@@ -5,13 +5,15 @@ use serde_json::json;
 use super::context::Context;
 use super::output::{Answer, Failure};
 use crate::daemon::{self, Ended};
+use crate::telemetry;
 
 /// Answers `serve`, when it has ended.
 pub(super) async fn serve(context: &Context) -> Result<Answer, Failure> {
     let mut loaded = context.load();
     let world = context.world_of(&mut loaded)?;
     let service = daemon::open(world).await.map_err(|trouble| Failure::trouble(&trouble))?;
-    let ended = daemon::serve(&service, context.file(), &loaded).await;
+    let telemetry = service.world().config.telemetry.clone();
+    let ended = telemetry::during(&telemetry, daemon::serve(&service, context.file(), &loaded)).await;
     let ended = ended.map_err(|trouble| Failure::trouble(&trouble))?;
     let text = match ended {
         Ended::Stopped => "stopped\n",

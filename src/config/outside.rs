@@ -27,9 +27,11 @@ pub struct OutgoingConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-/// `[tenants.NAME]`.
+/// `[tenants.NAME]`. Tenants need no registration: this only says how to reach some of them.
 #[derive(Debug, Clone, Default)]
 pub struct TenantConfig {
+    /// Where notices before the destruction of its data go; the operator's webhooks where there is none.
+    pub notices: Option<String>,
     /// How the tenant is called as a controller; its own name where there is none.
     pub controller: Option<String>,
     /// Hosts that messages about this tenant may be sent to, beside those for everybody.

@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
+use crate::alarms::Reload;
 use crate::config::Config;
 use crate::config::read::{Loaded, load};
 use crate::gather::{Trouble, World};
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// Sections that are opened once, when the process starts.
-const AT_START: [&str; 3] = ["ledger", "audit", "http"];
+const AT_START: [&str; 4] = ["ledger", "audit", "http", "telemetry"];
 
 /// What came of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,7 @@ impl Files {
             let message = faults_of(&loaded);
             tracing::error!(faults = %message, "the files are faulty; what was in force stays so");
             service.note(|notes| Note::put(&mut notes.files_broken, message, now));
+            service.board.reloaded(Reload::Refused);
             return Ok(Reread::Kept);
         };
         let changed = changed(&self.at_start, &sections(&self.file, &loaded.sources));
@@ -121,6 +123,7 @@ impl Files {
         record(service.ledger().as_ref(), &world).await?;
         tracing::info!(policy_digest = world.policies.digest(), "the files are in force");
         service.replace(world);
+        service.board.reloaded(Reload::Accepted);
         service.note(|notes| {
             notes.files_broken = None;
             if changed.is_empty() {

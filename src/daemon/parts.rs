@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 
 use super::files::{self, Files};
 use super::runner::{self, publish};
+use super::watching;
+use crate::deliveries;
 use crate::http::{self, Bound};
 use crate::service::Service;
 
@@ -30,6 +32,8 @@ pub(super) fn start(
     spawn(&mut parts, "schedule", runner::run(shared()));
     spawn(&mut parts, "files", files::run(shared(), files, again));
     spawn(&mut parts, "publishing", publishing(shared()));
+    spawn(&mut parts, "watching", watching::run(shared()));
+    spawn(&mut parts, "deliveries", deliveries::run(shared()));
     spawn(&mut parts, "http", http::serve(shared(), bound));
     parts
 }

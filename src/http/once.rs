@@ -110,7 +110,7 @@ impl FromRequest<Arc<Api>> for Question {
     }
 }
 
-fn is_json(value: &HeaderValue) -> bool {
+pub(super) fn is_json(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let (kind, rest) = text.split_once(';').unwrap_or((text, ""));
     let rest = rest.trim();
@@ -139,7 +139,7 @@ fn key_of(headers: &HeaderMap) -> Result<String, ApiError> {
 }
 
 /// The body, whole, in time and not too long.
-async fn body_of(call: Request, api: &Api) -> Result<Bytes, ApiError> {
+pub(super) async fn body_of(call: Request, api: &Api) -> Result<Bytes, ApiError> {
     let announced = call.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let too_long = || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "a body has at most 256 KiB");
     if announced.is_some_and(|text| text.parse::<usize>().is_ok_and(|length| length > BODY_BYTES_MAX)) {

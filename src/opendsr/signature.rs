@@ -122,3 +122,40 @@ fn pem_of(certificate: &[u8]) -> String {
     pem.push_str("-----END CERTIFICATE-----\n");
     pem
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &[u8] = include_bytes!("../../tests/opendsr/certificate.pem");
+    const KEY: &[u8] = include_bytes!("../../tests/opendsr/key.pem");
+    const OTHER_KEY: &[u8] = include_bytes!("../../tests/opendsr/other-key.pem");
+
+    fn refused(domain: &str, certificate: &[u8], key: &[u8]) -> String {
+        Signer::of(domain, certificate, key).err().expect("refused")
+    }
+
+    #[test]
+    fn key_certificate_and_domain_belong_together_or_nothing_is_signed() {
+        assert!(Signer::of("opendsr.example.com", CERTIFICATE, KEY).is_ok());
+        assert!(refused("other.example.com", CERTIFICATE, KEY).contains("not one for `other.example.com`"));
+        assert!(refused("example.com", CERTIFICATE, KEY).contains("not one for"));
+        assert!(
+            refused("opendsr.example.com", CERTIFICATE, OTHER_KEY).contains("not the key of the certificate")
+        );
+        let elliptic = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        assert!(refused("opendsr.example.com", CERTIFICATE, elliptic.as_bytes()).contains("RSA"));
+        for nothing in [&b""[..], b"x", CERTIFICATE] {
+            assert!(refused("opendsr.example.com", CERTIFICATE, nothing).contains("key"));
+        }
+        assert!(refused("opendsr.example.com", b"", KEY).contains("holds no certificate"));
+        assert!(refused("opendsr.example.com", KEY, KEY).contains("holds no certificate"));
+    }
+
+    #[test]
+    fn only_certificates_of_a_file_are_served() {
+        let both = [CERTIFICATE, KEY].concat();
+        let signer = Signer::of("opendsr.example.com", &both, KEY).map_err(|why| panic!("{why}")).unwrap();
+        assert_eq!(signer.certificates(), std::str::from_utf8(CERTIFICATE).unwrap());
+    }
+}

@@ -197,3 +197,51 @@ fn a_missing_configuration_says_how_to_get_one() {
     let loaded = World::new(&text, &[("calls.toml", POLICY)]).load();
     assert!(loaded.policies.is_none() && loaded.faults[0].message.contains("failed to read the policies"));
 }
+
+/// The configuration with these lines at its end is refused, at this field and with these words.
+fn refuse_lines(lines: &str, field: &str, message: &str) {
+    let text = format!("{CONFIG}\n{lines}\n");
+    let loaded = World::new(&text, &[("calls.toml", POLICY)]).load();
+    assert!(loaded.config.is_none(), "{lines}");
+    let found = loaded.faults.iter().any(|fault| fault.field == field && fault.message.contains(message));
+    assert!(found, "{lines}: {:#?}", loaded.faults);
+}
+
+#[test]
+fn hosts_that_may_be_called_are_names_and_private_ones_have_a_port() {
+    for host in
+        ["https://hooks.example.com", "*.example.com", "Hooks.example.com", "a b", "0x7f000001", "1", "a:0"]
+    {
+        refuse_lines(&format!("[outgoing]\nhosts = [\"{host}\"]"), "outgoing.hosts[0]", "");
+    }
+    refuse_lines("[outgoing]\nprivate_hosts = [\"hooks.internal\"]", "outgoing.private_hosts[0]", "no port");
+    refuse_lines("[outgoing]\nhost = [\"hooks.internal\"]", "outgoing.host", "");
+    refuse_lines("[tenants.\"a/b\"]\ncontroller = \"x\"", "tenants.a/b", "");
+    refuse_lines("[tenants.a]\nsecret = \"short\"", "tenants.a.secret", "too short");
+    for domain in ["https://opendsr.example.com", "opendsr.example.com:443", "10.0.0.1", "localhost"] {
+        let lines = format!("[opendsr]\ndomain = \"{domain}\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"");
+        refuse_lines(&lines, "opendsr.domain", "");
+    }
+    refuse_lines("[opendsr]\ndomain = \"opendsr.example.com\"", "opendsr.key", "is missing");
+}
+
+#[test]
+fn an_address_that_alarms_could_not_reach_is_refused_where_it_is_written() {
+    for (url, why) in [
+        ("http://hooks.example.com/", "https"),
+        ("https://127.0.0.1/", "loopback"),
+        ("https://10.0.0.1/", "private"),
+        ("https://[::1]/", "loopback"),
+        ("https://2130706433/", "number"),
+    ] {
+        refuse_lines(&format!("[alarms]\nwebhooks = [\"{url}\"]"), "alarms.webhooks[0]", why);
+        refuse_lines(&format!("[tenants.a]\nnotices = \"{url}\""), "tenants.a.notices", why);
+    }
+    for lines in [
+        "[alarms]\nwebhooks = [\"https://hooks.example.com/x\"]",
+        "[alarms]\nwebhooks = [\"http://10.0.0.1:8080/x\"]\n[outgoing]\nprivate_hosts = [\"10.0.0.1:8080\"]",
+    ] {
+        let loaded = World::new(&format!("{CONFIG}\n{lines}\n"), &[("calls.toml", POLICY)]).load();
+        assert!(loaded.config.is_some(), "{lines}: {:#?}", loaded.faults);
+    }
+}

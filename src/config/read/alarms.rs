@@ -2,8 +2,8 @@
 //! It owns their forms and defaults; whether an address may be reached is judged where it is sent to.
 
 use chrono::TimeDelta;
+use secrecy::SecretString;
 
-use super::outside::secret;
 use super::settings::span;
 use crate::config::{AlarmsConfig, TelemetryConfig};
 use crate::policy::schema::{ALARMS, TELEMETRY};
@@ -33,9 +33,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<Told> {
 
 fn alarms(section: &Section<'_>) -> Option<AlarmsConfig> {
     let default = AlarmsConfig::default();
-    let webhooks =
-        section.get("webhooks").map_or(Some(default.webhooks), |value| value.texts(|text| address(text)));
-    let secret = section.get("secret").map_or(Some(None), |value| value.parsed(secret).map(Some));
+    let webhooks = section.get("webhooks").map_or(Some(default.webhooks), |value| value.texts(address));
+    let secret =
+        section.get("secret").map_or(Some(None), |value| value.text().map(SecretString::from).map(Some));
     let lead = section.get("lead").map_or(Some(default.lead), |value| value.parsed(lead));
     Some(AlarmsConfig { webhooks: webhooks?, secret: secret?, lead: lead? })
 }

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
-use super::alarms::address;
+use super::alarms;
 use super::settings::path;
+use crate::config::Config;
 use crate::config::outside::{Host, OpenDsrConfig, OutgoingConfig, TenantConfig};
 use crate::id::TenantId;
-use crate::policy::schema::{OPENDSR, OPENDSR_IDENTITIES, OUTGOING, TENANT_OWN};
+use crate::outgoing::Rules;
+use crate::policy::schema::{OPENDSR, OPENDSR_IDENTITIES, OUTGOING, TENANTS};
 use crate::policy::tree::{Section, Value, Wrong};
 
 /// The three sections; `None` where one is wrong.
@@ -43,13 +45,17 @@ fn tenant(name: &str, value: &Value<'_>) -> Option<(TenantId, TenantConfig)> {
         value.fault(&error.to_string(), "write the tenant as its records name it: [tenants.NAME]");
     };
     let id = TenantId::parse(name).map_err(wrong).ok();
-    let section = value.section(&TENANT_OWN)?;
+    let section = value.section(&TENANTS)?;
+    let notices = section.get("notices").map_or(Some(None), |value| value.parsed(alarms::address).map(Some));
     let controller = section.get("controller").map_or(Some(None), |value| value.text().map(Some));
     let callback_hosts = section.get("callback_hosts").map_or(Some(Vec::new()), |value| hosts(&value));
-    let notices = section.get("notices").map_or(Some(None), |value| value.parsed(address).map(Some));
     let secret = section.get("secret").map_or(Some(None), |value| value.parsed(secret).map(Some));
-    let (controller, callback_hosts) = (controller?, callback_hosts?);
-    let config = TenantConfig { controller, callback_hosts, notices: notices?, secret: secret? };
+    let config = TenantConfig {
+        notices: notices?,
+        controller: controller?,
+        callback_hosts: callback_hosts?,
+        secret: secret?,
+    };
     Some((id?, config))
 }
 
@@ -73,6 +79,29 @@ pub(super) fn opendsr(root: &Section<'_>, base: &Path) -> Option<Option<OpenDsrC
         key: key?,
         identities: identities?,
     }))
+}
+
+/// Reports addresses of the configuration itself that nothing would be sent to: an alarm that cannot be told is no alarm.
+pub(super) fn check_addresses(root: &Section<'_>, config: &Config) {
+    let rules = Rules::of(config);
+    let check = |value: &Value<'_>, url: &str, tenant: Option<&TenantId>| {
+        if let Err(why) = rules.check(url, tenant) {
+            let help =
+                "write https://host/path; a private host stands in [outgoing] private_hosts, with its port";
+            value.fault(&format!("nothing is sent there: {why}"), help);
+        }
+    };
+    let webhooks = root.get("alarms").and_then(|value| value.free_section()?.get("webhooks")?.items());
+    for (value, url) in webhooks.unwrap_or_default().iter().zip(&config.alarms.webhooks) {
+        check(value, url, None);
+    }
+    let Some(tenants) = root.get("tenants").and_then(|value| value.free_section()) else { return };
+    for (id, tenant) in &config.tenants {
+        let value = tenants.get(id.as_str()).and_then(|value| value.free_section()?.get("notices"));
+        if let Some((value, url)) = value.zip(tenant.notices.as_ref()) {
+            check(&value, url, Some(id));
+        }
+    }
 }
 
 /// A secret that is shared with a receiver. It is never repeated.

@@ -54,6 +54,9 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
         telemetry: told.telemetry,
         ..config
     });
+    if let Some(config) = &config {
+        outside::check_addresses(root, config);
+    }
     Settings { config, policies, stores }
 }
 

@@ -29,7 +29,7 @@ pub const CONFIG_GROUPS: &[&Group] = &[
     &LIMITS,
     &HTTP,
     &OUTGOING,
-    &TENANT_OWN,
+    &TENANTS,
     &OPENDSR,
     &OPENDSR_IDENTITIES,
     &ALARMS,
@@ -59,7 +59,6 @@ pub static CONFIG: Group = Group {
         optional("telemetry", Shape::Section(&TELEMETRY), "Where traces go."),
         optional("stores", Shape::Named(STORE_GROUPS), "The systems that hold data, by name."),
         optional("outgoing", Shape::Section(&OUTGOING), "Where messages may be sent."),
-        optional("tenants", Shape::Named(&[&TENANT_OWN]), "What is particular to a tenant, by its name."),
         optional("opendsr", Shape::Section(&OPENDSR), "Requests over OpenDSR."),
     ],
 };
@@ -151,9 +150,10 @@ pub static OUTGOING: Group = Group {
 };
 
 /// `[tenants.NAME]`.
-pub static TENANT_OWN: Group = Group {
+pub static TENANTS: Group = Group {
     name: "[tenants.NAME]",
     keys: &[
+        optional("notices", Shape::Text, "Address that notices before the destruction of its data go to."),
         optional("controller", Shape::Text, "How the tenant is called as a controller. Default: its name."),
         optional(
             "callback_hosts",
