@@ -11,6 +11,7 @@ mod error;
 mod guard;
 mod health;
 mod inputs;
+pub mod metrics;
 mod once;
 mod orders;
 mod pairs;
