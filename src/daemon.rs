@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config::read::Loaded;
 use crate::gather::{self, Trouble, World};
+use crate::http::{self, ServeError};
 use crate::ledger;
 use crate::service::Service;
 
@@ -68,10 +69,17 @@ pub async fn open(world: World) -> Result<Arc<Service>, Trouble> {
 pub async fn serve(service: &Arc<Service>, file: &Path, loaded: &Loaded) -> Result<Ended, Trouble> {
     let mut signals = signals::Signals::listen()
         .map_err(|error| Trouble::Unreachable(format!("failed to listen to signals: {error}")))?;
+    let bound = http::bind(&service.world().config.http).await.map_err(|error| not_served(&error))?;
+    let address = bound.address();
+    let metrics = match &service.world().config.http.metrics {
+        Some(address) => Some(http::metrics::bind(address).await.map_err(|error| not_served(&error))?),
+        None => None,
+    };
     let files = Files::new(file, loaded);
-    let mut parts = parts::start(service, files, Arc::clone(&signals.again));
+    let mut parts = parts::start(service, files, Arc::clone(&signals.again), bound, metrics);
     systemd::ready();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
+    let address = address.map(|address| address.to_string());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), address, "serving");
     let broken = tokio::select! {
         name = signals.to_stop() => {
             tracing::info!(signal = name, "stopping");
@@ -98,6 +106,13 @@ pub async fn serve(service: &Arc<Service>, file: &Path, loaded: &Loaded) -> Resu
     runner::publish(service).await;
     tracing::info!("stopped");
     Ok(if broken { Ended::Broken } else { Ended::Stopped })
+}
+
+fn not_served(error: &ServeError) -> Trouble {
+    match error {
+        ServeError::Refused(_) | ServeError::Tls(_) => Trouble::Schema(error.to_string()),
+        ServeError::Listen { .. } => Trouble::Unreachable(error.to_string()),
+    }
 }
 
 async fn join(parts: &mut JoinSet<parts::Ended>) {

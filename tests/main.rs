@@ -17,6 +17,7 @@ mod center;
 mod cli;
 mod conformance;
 mod crash;
+mod daemon;
 mod down;
 mod elasticsearch_store;
 mod grants;

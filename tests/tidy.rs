@@ -31,7 +31,7 @@ const LAYERS: [(&str, u32); 28] = [
     ("alarms", 56),
     ("metrics", 57),
     ("service", 57),
-    ("daemon", 60),
+    ("daemon", 61),
     ("http", 60),
     ("cli", 65),
     ("main", 70),

@@ -164,7 +164,8 @@ fn retry_at(failed: Failed) -> DateTime<Utc> {
 /// The latest instant at which a run still leaves half of the time that every promise gives between due and gone. A
 /// schedule that comes round sooner has made its run by then, and nothing is added to it.
 fn deadline(outlook: &Outlook<'_>) -> Option<DateTime<Utc>> {
-    let last = outlook.tried.unwrap_or(outlook.begun);
+    // A run by hand long before there was a schedule is no reason to begin with one.
+    let last = outlook.tried.map_or(outlook.begun, |tried| tried.max(outlook.begun));
     let by_age = outlook.age_deadline.map(|given| last + (given / 2).max(DEADLINE_PAUSE_MIN));
     let untried = outlook.windows.iter().filter(|window| outlook.is_untried(window.due_at));
     let halfway = untried.map(|window| {
@@ -260,6 +261,8 @@ mod tests {
         let new = Outlook { begun, ticked: begun, tried: None, age_deadline, ..outlook(&nightly) };
         let next = (at("2025-06-11T02:30:00+08:00"), Cause::Tick);
         assert_eq!(first(&new, "2025-06-10T12:00:00+08:00"), next);
+        let by_hand = Outlook { tried: Some(at("2021-01-02T00:00:00Z")), ..new.clone() };
+        assert_eq!(first(&by_hand, "2025-06-10T12:00:00+08:00"), next, "a run by hand, years ago");
         let ready = at("2025-06-09T00:00:00+08:00");
         let asked = Outlook { requests: vec![ready], ..new };
         assert_eq!(first(&asked, "2025-06-10T12:00:00+08:00"), (ready, Cause::Request));

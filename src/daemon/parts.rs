@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::files::{self, Files};
 use super::runner::{self, publish};
 use super::watching;
+use crate::http::{self, Bound};
 use crate::service::Service;
 
 /// How often the audit log is published while entries come in: what is not published yet is not protected yet.
@@ -19,13 +21,23 @@ const PUBLISHING_PAUSE: Duration = Duration::from_secs(60);
 pub(super) type Ended = (&'static str, Result<(), String>);
 
 /// Starts every part.
-pub(super) fn start(service: &Arc<Service>, files: Files, again: Arc<Notify>) -> JoinSet<Ended> {
+pub(super) fn start(
+    service: &Arc<Service>,
+    files: Files,
+    again: Arc<Notify>,
+    bound: Bound,
+    metrics: Option<TcpListener>,
+) -> JoinSet<Ended> {
     let mut parts = JoinSet::new();
     let shared = || Arc::clone(service);
     spawn(&mut parts, "schedule", runner::run(shared()));
     spawn(&mut parts, "files", files::run(shared(), files, again));
     spawn(&mut parts, "publishing", publishing(shared()));
     spawn(&mut parts, "watching", watching::run(shared()));
+    spawn(&mut parts, "http", http::serve(shared(), bound));
+    if let Some(listener) = metrics {
+        spawn(&mut parts, "metrics", http::metrics::serve(shared(), listener));
+    }
     parts
 }
 

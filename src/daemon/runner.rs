@@ -112,6 +112,7 @@ impl Runner {
         let watch = Stopwatch::start();
         let seen = look(&world, ledger.as_ref(), &mut self.memory, now).await?;
         let coming = appointments(&seen.outlook(&world), now);
+        tracing::debug!(now = %now, ?coming, "looked");
         let due = self.claim(ledger.as_ref(), &coming, now).await?;
         let next = coming.iter().find(|appointment| appointment.at > now).copied();
         self.looked =
@@ -160,7 +161,8 @@ impl Runner {
                 }
             };
             if is_mine {
-                taken = taken.or(Some(due.cause));
+                // Told is the strongest of the causes, in the order of their declaration.
+                taken = Some(taken.map_or(due.cause, |taken: Cause| taken.min(due.cause)));
             }
         }
         Ok(taken)
