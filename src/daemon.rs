@@ -71,8 +71,12 @@ pub async fn serve(service: &Arc<Service>, file: &Path, loaded: &Loaded) -> Resu
         .map_err(|error| Trouble::Unreachable(format!("failed to listen to signals: {error}")))?;
     let bound = http::bind(&service.world().config.http).await.map_err(|error| not_served(&error))?;
     let address = bound.address();
+    let metrics = match &service.world().config.http.metrics {
+        Some(address) => Some(http::metrics::bind(address).await.map_err(|error| not_served(&error))?),
+        None => None,
+    };
     let files = Files::new(file, loaded);
-    let mut parts = parts::start(service, files, Arc::clone(&signals.again), bound);
+    let mut parts = parts::start(service, files, Arc::clone(&signals.again), bound, metrics);
     systemd::ready();
     let address = address.map(|address| address.to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address, "serving");

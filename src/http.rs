@@ -12,6 +12,7 @@ mod error;
 mod guard;
 mod health;
 mod inputs;
+pub mod metrics;
 mod once;
 mod opendsr;
 mod orders;

@@ -19,7 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::alarms::standing::KINDS;
-use crate::alarms::{Known, Sight, Snapshot, Tallies, Watched};
+use crate::alarms::{Known, Sight, Snapshot, Watched};
 use crate::gather::{Look, Promise};
 use crate::ledger::AlarmRow;
 use crate::plan::Reason;
@@ -215,7 +215,7 @@ fn of_tallies(registry: &mut Registry, facts: &MetricFacts) {
     let durations = Histogram::new(RUN_SECONDS);
     tallies.run_seconds.iter().for_each(|seconds| durations.observe(*seconds));
     registry.register("run_duration_seconds", "How long runs took", durations);
-    let (erased, failed) = records_of(tallies);
+    let (erased, failed) = records_of(facts);
     registry.register("records_erased", "Records erased", erased);
     registry.register("records_failed", "Records that are still there although they should not be", failed);
     let reloads = Family::<Outcome, Counter>::default();
@@ -225,8 +225,17 @@ fn of_tallies(registry: &mut Registry, facts: &MetricFacts) {
     registry.register("policy_reloads", "Times that the policies were read again", reloads);
 }
 
-fn records_of(tallies: &Tallies) -> (Family<How, Counter>, Family<How, Counter>) {
+/// Every series begins at zero, for a counter that begins at its first event shows no increase.
+fn records_of(facts: &MetricFacts) -> (Family<How, Counter>, Family<How, Counter>) {
     let (erased, failed) = (Family::<How, Counter>::default(), Family::<How, Counter>::default());
+    let tallies = &facts.snapshot.tallies;
+    for place in facts.snapshot.watched.iter().flat_map(|watched| watched.known.placements.values()) {
+        for method in &place.methods {
+            let (category, store) = (place.category.to_string(), place.store.to_string());
+            let how = How { category, store, method: (*method).to_owned() };
+            drop((erased.get_or_create(&how), failed.get_or_create(&how)));
+        }
+    }
     for ((category, store, method), tally) in &tallies.records {
         let how = How { category: category.to_string(), store: store.to_string(), method: method.clone() };
         erased.get_or_create(&how).inc_by(tally.erased);

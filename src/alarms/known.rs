@@ -72,6 +72,8 @@ pub struct Place {
     pub category: Category,
     /// The store.
     pub store: StoreId,
+    /// How its records are erased, by the rules of the policy.
+    pub methods: BTreeSet<&'static str>,
 }
 
 /// A refused plan that waits for an approval.
@@ -216,7 +218,8 @@ fn placements(world: &World) -> BTreeMap<PlacementId, Place> {
     let mut all = BTreeMap::new();
     for policy in &world.policies {
         for placement in policy.placements.iter().filter(|placement| rows_of(policy, placement).is_some()) {
-            let place = Place { category: policy.category.clone(), store: placement.store.clone() };
+            let methods = policy.rules.iter().map(|rule| rule.method.word()).collect();
+            let place = Place { category: policy.category.clone(), store: placement.store.clone(), methods };
             all.insert(placement.name.clone(), place);
         }
     }

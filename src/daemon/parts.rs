@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -26,6 +27,7 @@ pub(super) fn start(
     files: Files,
     again: Arc<Notify>,
     bound: Bound,
+    metrics: Option<TcpListener>,
 ) -> JoinSet<Ended> {
     let mut parts = JoinSet::new();
     let shared = || Arc::clone(service);
@@ -35,6 +37,9 @@ pub(super) fn start(
     spawn(&mut parts, "watching", watching::run(shared()));
     spawn(&mut parts, "deliveries", deliveries::run(shared()));
     spawn(&mut parts, "http", http::serve(shared(), bound));
+    if let Some(listener) = metrics {
+        spawn(&mut parts, "metrics", http::metrics::serve(shared(), listener));
+    }
     parts
 }
 

@@ -84,5 +84,5 @@ fn alarm(kind: &str, message: &str, note: &Note) -> NewAlarm {
 
 /// The name of this process among others: the host's. Containers have one each.
 fn node() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }

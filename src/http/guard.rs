@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use super::error::ApiError;
 use crate::clock::Stopwatch;
@@ -30,7 +31,7 @@ pub(super) async fn guard(mut call: Request, next: Next) -> Response {
     let refusal = path_fault(call.uri()).or_else(|| header_fault(call.headers(), call.version()));
     let mut response = match refusal {
         Some(error) => close(error.into_response()),
-        None => answer(call, next).await,
+        None => answer(call, next).instrument(tracing::info_span!("http", request = %id, %method)).await,
     };
     let error = response.extensions_mut().remove::<ApiError>();
     let route = response.extensions_mut().remove::<Route>().map_or(String::new(), |route| route.0);

@@ -55,7 +55,11 @@ fn blind() -> Sight {
 
 /// A quiet center: everything asked, nothing due, one run that did everything.
 fn known(sight: Sight) -> Known {
-    let place = Place { category: Category::new("call-data"), store: StoreId::new("calls") };
+    let place = Place {
+        category: Category::new("call-data"),
+        store: StoreId::new("calls"),
+        methods: BTreeSet::new(),
+    };
     Known {
         at: now(),
         sight,
