@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use secrecy::SecretString;
 
-use crate::id::StoreId;
+use crate::id::{Category, StoreId, TenantId};
 
 /// Everything in `retentiond.toml`, with paths made absolute and defaults filled in.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Config {
     pub listen: String,
     /// `[stores.NAME]`.
     pub stores: BTreeMap<StoreId, StoreConfig>,
+    /// `[rollovers.NAME]`.
+    pub rollovers: BTreeMap<String, RolloverConfig>,
 }
 
 /// Where the ledger is and what encrypts it.
@@ -79,6 +81,19 @@ pub struct Limits {
     pub records: u64,
     /// Share of a placement, in percent, 1 to 100; for age rules, above 100 due records.
     pub share_percent: u32,
+}
+
+/// What is carried to a tenant's own bucket on a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloverConfig {
+    /// Whose data.
+    pub tenant: TenantId,
+    /// Only these categories; empty means every one.
+    pub categories: Vec<Category>,
+    /// Where to: `STORE:PREFIX`, or `s3://BUCKET/PREFIX` of a configured store.
+    pub to: String,
+    /// When, in the schedule's zone.
+    pub cron: String,
 }
 
 /// One `[stores.NAME]` stanza.

@@ -182,7 +182,8 @@ async fn read(
     let mut approvals = Approvals::new();
     if let (Some(plan), Some(only)) = (&stored, &only) {
         for step in plan.steps.iter().filter(|step| only.contains(&step.step_id)) {
-            *approvals.records.entry((step.category.clone(), step.store.clone())).or_default() += step.records;
+            *approvals.records.entry((step.category.clone(), step.store.clone())).or_default() +=
+                step.records;
         }
         // Only exports that the plan named: one that was asked for since was not approved by anybody.
         approvals.exports.extend(plan.refusals.iter().filter_map(|refusal| refusal.export_id.clone()));

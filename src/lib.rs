@@ -12,7 +12,8 @@
 //! 3. [`plan`] — what follows from the two; pure
 //! 4. [`stores`], [`ledger`] — the traits and what implements them
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
-//! 6. [`service`], [`config`], [`cli`] — the outside
+//! 6. [`export`] — a tenant takes its data along
+//! 7. [`service`], [`config`], [`cli`] — the outside
 
 pub mod audit;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod enforce;
 pub mod evidence;
+pub mod export;
 pub mod facts;
 pub mod gather;
 pub mod id;

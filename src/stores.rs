@@ -26,8 +26,8 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{ErrorKind, Retry, StoreError};
-pub use self::record::{Body, Field, NobodyReads, PIECE_BYTES, Pieces, Read, Record, Seen, SeenTime};
 use self::grants::Need;
+pub use self::record::{Body, Field, NobodyReads, PIECE_BYTES, Pieces, Read, Record, Seen, SeenTime};
 use crate::config::StoreConfig;
 use crate::facts::{Capability, Survey};
 use crate::id::{Fingerprint, StoreId, SubjectKey, TenantId};

@@ -291,7 +291,8 @@ impl Proof<'_> {
                 assert_eq!(Some(step.due_since), phase.due, "since when due is {}", look.what);
                 assert_eq!(Some(step.deadline), phase.deadline, "by when gone is {}", look.what);
                 self.look_at_last_copy(look, phase, step);
-                let refused = reviewed.plan().refusals.iter().any(|refusal| refusal.code == "export-unfinished");
+                let refused =
+                    reviewed.plan().refusals.iter().any(|refusal| refusal.code == "export-unfinished");
                 assert_eq!(refused, phase.is_refused(), "whether an operator decides on {}", look.what);
                 Some((*step).clone())
             }

@@ -1,6 +1,7 @@
 //! Reads `retentiond.toml` and the policies that it names, and reports every fault of all of them at once.
 //! It owns the reading of files; what a policy may say is judged by `policy`, and no store is opened.
 
+mod rollovers;
 mod settings;
 mod stores;
 

@@ -277,7 +277,8 @@ fn not_exported<'s>(
     let mut refusals: Vec<Refusal> = Vec::new();
     let mut waiting = Vec::new();
     for step in steps {
-        for export in unfinished(step, facts).filter(|export| !approvals.exports.contains(&export.export_id)) {
+        for export in unfinished(step, facts).filter(|export| !approvals.exports.contains(&export.export_id))
+        {
             waiting.push(&step.step_id);
             let is_said = refusals.iter().any(|refusal| {
                 refusal.export_id.as_ref() == Some(&export.export_id)
@@ -304,8 +305,7 @@ fn not_exported<'s>(
 }
 
 fn refused_by<'s>(steps: &[&'s Step], refusals: &[Refusal]) -> BTreeSet<&'s StepId> {
-    let refused =
-        |step: &Step| refusals.iter().any(|r| r.category == step.category && r.store == step.store);
+    let refused = |step: &Step| refusals.iter().any(|r| r.category == step.category && r.store == step.store);
     steps.iter().filter(|step| refused(step)).map(|step| &step.step_id).collect()
 }
 

@@ -28,8 +28,8 @@ use self::client::{Body as Ask, Call, Client, Session};
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Read, Reader, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position,
+    Query, Read, Reader, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::{StoreId, TenantId};

@@ -20,8 +20,8 @@ pub use self::grants::grants;
 use self::root::{Medium, Root};
 use super::through::look_through_reader;
 use super::{
-    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Read, Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position,
+    Query, Read, Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::facts::{Capability, Survey};
 use crate::id::{StoreId, TenantId};

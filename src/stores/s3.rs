@@ -3,6 +3,7 @@
 
 mod bucket;
 mod delete;
+pub mod depot;
 mod entry;
 mod erase;
 mod fresh;
@@ -25,8 +26,8 @@ use self::bucket::Bucket;
 pub use self::grants::grants;
 use super::through::look_through_reader;
 use super::{
-    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position, Query,
-    Read, Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
+    Batch, Body, Budget, Erased, ErrorKind, Finding, Found, Identity, Key, NamedBy, NamingColumns, Position,
+    Query, Read, Reader, Retry, Scrubbed, Seen, StillThere, Store, StoreError,
 };
 use crate::config::S3Config;
 use crate::facts::{Capability, Survey};

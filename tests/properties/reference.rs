@@ -55,7 +55,8 @@ fn but_for_holds(world: &World, policy: &Policy, rows: &Placement, record: &Reco
         let came_after = time.is_some_and(|time| time > request.received_at);
         if has(Trigger::Request) && request.received_at <= now && covers && !came_after {
             let of_person = matches!(request.scope, RequestScope::Subjects(_));
-            let rests = !of_person && is_awaited(world, policy, tenant, Trigger::Request, request.received_at);
+            let rests =
+                !of_person && is_awaited(world, policy, tenant, Trigger::Request, request.received_at);
             return Some(if rests { Reason::Grace } else { Reason::Request });
         }
     }
@@ -96,7 +97,9 @@ pub(super) fn is_awaited(
     });
     let rule = policy.rules.iter().find(|rule| rule.trigger == trigger).expect("the policy has the rule");
     let mut last = earliest(start, rule.deadline, 1, policy);
-    if let Some(rotation) = policy.placements.iter().filter_map(|placement| placement.rotation).max_by_key(|p| p.days) {
+    if let Some(rotation) =
+        policy.placements.iter().filter_map(|placement| placement.rotation).max_by_key(|p| p.days)
+    {
         last = earliest(last, rotation, -1, policy);
     }
     asked && world.now < earliest(last, Period { months: 0, days: 3 }, -1, policy)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{Settings, stores};
+use super::{Settings, rollovers, stores};
 use crate::config::{Config, LedgerConfig, LedgerPlace, Limits, ScheduleConfig};
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
@@ -43,6 +43,7 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
         stores::keep_apart(root, stores, &own);
     }
     let config = join(file, ledger, policies.clone(), schedule, audit, limits, listen, stores.clone());
+    let config = config.zip(rollovers::read(root)).map(|(config, rollovers)| Config { rollovers, ..config });
     Settings { config, policies, stores }
 }
 
@@ -66,6 +67,7 @@ fn join(
         limits: limits?,
         listen: listen?,
         stores: stores?,
+        rollovers: std::collections::BTreeMap::new(),
     })
 }
 
@@ -147,7 +149,7 @@ fn read_schedule(section: Option<Option<Section<'_>>>) -> Option<ScheduleConfig>
     Some(ScheduleConfig { cron: cron?, time_zone: time_zone?, request_delay: request_delay? })
 }
 
-fn cron(text: &str) -> Result<String, Wrong> {
+pub(super) fn cron(text: &str) -> Result<String, Wrong> {
     match CronExpr::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(Wrong::new(

@@ -1,7 +1,9 @@
 //! The reviewer's own calendar: year, month and day by hand, and every reading of a doubtful local time tried.
 //! It owns a yes or no on single instants; the planner's intervals come from elsewhere and are only sampled here.
 
-use chrono::{DateTime, Datelike, Days, Duration, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, Days, Duration, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc,
+};
 use chrono_tz::Tz;
 
 use crate::plan::Interval;

@@ -34,6 +34,7 @@ pub const CONFIG_GROUPS: &[&Group] = &[
     &S3,
     &ELASTICSEARCH,
     &FILES,
+    &ROLLOVER,
 ];
 
 /// The groups of a store, by its `kind`.
@@ -50,6 +51,22 @@ pub static CONFIG: Group = Group {
         required("limits", Shape::Section(&LIMITS), "What one run may erase without approval."),
         optional("http", Shape::Section(&HTTP), "The HTTP interface."),
         optional("stores", Shape::Named(STORE_GROUPS), "The systems that hold data, by name."),
+        optional(
+            "rollovers",
+            Shape::Named(&[&ROLLOVER]),
+            "What is carried to tenants' own buckets, by name.",
+        ),
+    ],
+};
+
+/// `[rollovers.NAME]`.
+pub static ROLLOVER: Group = Group {
+    name: "a rollover",
+    keys: &[
+        required("tenant", Shape::Text, "Whose data is carried along."),
+        optional("categories", Shape::Texts, "Only these categories. Default: every one."),
+        required("to", Shape::Text, "STORE:PREFIX, with STORE a store of kind s3 that holds no other data."),
+        required("cron", Shape::Text, "When: 5 fields as in crontab(5), or 6 with seconds first."),
     ],
 };
 

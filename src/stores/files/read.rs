@@ -33,7 +33,9 @@ pub(super) fn read(
     for Listed { tenant, key, .. } in listed {
         let path = path_of(&key).unwrap_or_default();
         // One that went meanwhile is left out, as if it had gone a moment before.
-        let Some(facts) = root.facts_at(path).map_err(|errno| root.errno(operation, errno))? else { continue };
+        let Some(facts) = root.facts_at(path).map_err(|errno| root.errno(operation, errno))? else {
+            continue;
+        };
         let fields = vec![
             ("path".to_owned(), Field::of_bytes(path.to_vec())),
             ("size".to_owned(), Field::Int(facts.size.into())),

@@ -8,9 +8,7 @@ use super::look::{list_of, selector};
 use super::scan::fields_of;
 use super::select::{Depth, bytes_of};
 use super::wire::{cmd_on, parts, text};
-use crate::stores::{
-    Budget, ErrorKind, Field, Listed, Position, Query, Read, Record, Retry, StoreError,
-};
+use crate::stores::{Budget, ErrorKind, Field, Listed, Position, Query, Read, Record, Retry, StoreError};
 
 /// Never more keys than this at once: a value may be large, and each is read whole, so that it is read at one moment.
 const KEYS_MAX: u64 = 100;

@@ -43,9 +43,11 @@ fn record(listed: &Listed) -> Record {
             fields.push(("size".to_owned(), size));
             fields.push(("modified".to_owned(), at.map_or(Field::Null, modified)));
             fields.push(text("etag", parts.next().unwrap_or_default()));
+            fields.push(("upload".to_owned(), Field::Null));
         }
         Some(Named::Upload(key, upload)) => {
             fields.push(text("key", key));
+            fields.extend(["size", "modified", "etag"].map(|name| (name.to_owned(), Field::Null)));
             fields.push(text("upload", upload));
         }
         None => {}
@@ -72,13 +74,13 @@ pub(super) async fn body(
         Err(error) => return Err(bucket.failed(operation, &error)),
     };
     let (pieces, mut body) = Body::channel();
-    let about = |name: &str, text: Option<&str>| {
-        text.map(|text| (name.to_owned(), Field::Text(text.to_owned())))
-    };
+    let about =
+        |name: &str, text: Option<&str>| text.map(|text| (name.to_owned(), Field::Text(text.to_owned())));
     body.about.extend(about("content_type", got.content_type()));
     let mut labels: Vec<_> = got.metadata().into_iter().flatten().collect();
     labels.sort();
-    body.about.extend(labels.into_iter().filter_map(|(name, text)| about(&format!("metadata:{name}"), Some(text))));
+    body.about
+        .extend(labels.into_iter().filter_map(|(name, text)| about(&format!("metadata:{name}"), Some(text))));
     let length = got.content_length().and_then(|length| u64::try_from(length).ok());
     let broken = bucket.error(operation, ErrorKind::Unreachable, Retry::Later, "the connection broke");
     // It ends with the object, or when nobody reads any more.
@@ -86,7 +88,7 @@ pub(super) async fn body(
     Ok(Some(body))
 }
 
-async fn give(mut bytes: ByteStream, length: Option<u64>, pieces: Pieces, broken: StoreError) {
+pub(super) async fn give(mut bytes: ByteStream, length: Option<u64>, pieces: Pieces, broken: StoreError) {
     let mut given = 0_u64;
     loop {
         match bytes.next().await {
