@@ -17,6 +17,7 @@ mod conformance;
 mod crash;
 mod down;
 mod elasticsearch_store;
+mod export;
 mod grants;
 mod harness;
 mod ledger;
@@ -32,3 +33,8 @@ mod sqlite_store;
 mod tidy;
 mod time;
 mod world;
+
+/// A tenant by its name.
+fn tenant(name: &str) -> retentiond::id::TenantId {
+    retentiond::id::TenantId::parse(name).unwrap()
+}
