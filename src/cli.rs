@@ -11,6 +11,7 @@ mod demo;
 mod enforce;
 mod entitlement;
 mod explain;
+mod export;
 mod grants;
 mod hold;
 mod output;
@@ -100,6 +101,8 @@ enum Verb {
     /// Grant, end and list longer storage.
     #[command(subcommand)]
     Entitlement(entitlement::EntitlementVerb),
+    /// Let a tenant take its data along: records, objects and files, with a manifest.
+    Export(export::ExportArgs),
     /// The emergency stop: no batch begins anywhere until `go`.
     Stop {
         /// Why; shown to whoever is stopped by it.
@@ -158,6 +161,7 @@ impl Verb {
             Self::Tenant(verb) => verb.operation(),
             Self::Hold(verb) => verb.operation(),
             Self::Entitlement(verb) => verb.operation(),
+            Self::Export(args) => args.operation(),
             Self::Stop { .. } => "stop",
             Self::Go => "end the stop",
             Self::Token(verb) => verb.operation(),
@@ -227,6 +231,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Tenant(verb) => tenant::answer(&context, verb).await,
         Verb::Hold(verb) => hold::answer(&context, verb).await,
         Verb::Entitlement(verb) => entitlement::answer(&context, verb).await,
+        Verb::Export(args) => export::answer(&context, args).await,
         Verb::Stop { reason } => switch::stop(&context, reason.as_deref()).await,
         Verb::Go => switch::go(&context).await,
         Verb::Token(verb) => token::answer(&context, verb).await,

@@ -14,7 +14,7 @@ use chrono_tz::Tz;
 use secrecy::SecretString;
 
 use self::outside::{OpenDsrConfig, OutgoingConfig, TenantConfig};
-use crate::id::{StoreId, TenantId};
+use crate::id::{Category, StoreId, TenantId};
 
 pub use server::{server_options, server_place};
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub tenants: BTreeMap<TenantId, TenantConfig>,
     /// `[opendsr]`.
     pub opendsr: Option<OpenDsrConfig>,
+    /// `[rollovers.NAME]`.
+    pub rollovers: BTreeMap<String, RolloverConfig>,
 }
 
 /// Who is told of what is not as promised.
@@ -141,6 +143,19 @@ pub struct Limits {
     pub records: u64,
     /// Share of a placement, in percent, 1 to 100; for age rules, above 100 due records.
     pub share_percent: u32,
+}
+
+/// What is carried to a tenant's own bucket on a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloverConfig {
+    /// Whose data.
+    pub tenant: TenantId,
+    /// Only these categories; empty means every one.
+    pub categories: Vec<Category>,
+    /// Where to: `STORE:PREFIX`, or `s3://BUCKET/PREFIX` of a configured store.
+    pub to: String,
+    /// When, in the schedule's zone.
+    pub cron: String,
 }
 
 /// One `[stores.NAME]` stanza.

@@ -18,6 +18,8 @@
 //! 7. [`service`], [`config`], [`telemetry`], [`cli`] — the outside
 //! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
 //! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
+//! 6. [`export`] — a tenant takes its data along
+//! 7. [`service`], [`config`], [`cli`] — the outside
 
 pub mod alarms;
 pub mod audit;
@@ -29,6 +31,7 @@ pub mod deliveries;
 pub mod desk;
 pub mod enforce;
 pub mod evidence;
+pub mod export;
 pub mod facts;
 pub mod gather;
 pub mod http;

@@ -21,6 +21,7 @@ mod daemons;
 mod daemon;
 mod down;
 mod elasticsearch_store;
+mod export;
 mod grants;
 mod harness;
 mod http;
@@ -41,3 +42,8 @@ mod telemetry;
 mod tidy;
 mod time;
 mod world;
+
+/// A tenant by its name.
+fn tenant(name: &str) -> retentiond::id::TenantId {
+    retentiond::id::TenantId::parse(name).unwrap()
+}

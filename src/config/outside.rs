@@ -36,8 +36,6 @@ pub struct TenantConfig {
     pub controller: Option<String>,
     /// Hosts that messages about this tenant may be sent to, beside those for everybody.
     pub callback_hosts: Vec<Host>,
-    /// Where notices before the end of its data go; the operator's webhooks where there is none.
-    pub notices: Option<String>,
     /// What messages about this tenant are signed with.
     pub secret: Option<SecretString>,
 }

@@ -4,6 +4,7 @@
 mod alarms;
 mod http;
 mod outside;
+mod rollovers;
 mod settings;
 mod stores;
 

@@ -3,6 +3,7 @@
 
 mod bucket;
 mod delete;
+pub mod depot;
 mod entry;
 mod erase;
 mod fresh;

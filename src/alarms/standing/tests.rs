@@ -350,7 +350,6 @@ fn stop_audit_clock_and_exports_are_told_only_once_they_last() {
 #[test]
 fn messages_given_up_make_one_alarm_for_each_host_without_the_rest_of_the_address() {
     let row = |number, failure: &str| DeliveryRow {
-        tenant: None,
         number,
         key: format!("alarm/{number}"),
         kind: "alarm".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use secrecy::SecretString;
 
-use super::{Settings, alarms, http, outside, stores};
+use super::{Settings, alarms, http, outside, rollovers, stores};
 use crate::config::{
     AlarmsConfig, Config, HttpConfig, LedgerConfig, LedgerPlace, Limits, ScheduleConfig, TelemetryConfig,
     server_place,
@@ -48,10 +48,11 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
     }
     let others = (outside::outgoing(root, base), outside::tenants(root), outside::opendsr(root, base));
     let config = join(file, ledger, policies.clone(), schedule, audit, limits, http, stores.clone(), others);
-    let told = alarms::read(root);
-    let config = config.zip(told).map(|(config, told)| Config {
+    let told = alarms::read(root).zip(rollovers::read(root));
+    let config = config.zip(told).map(|(config, (told, rollovers))| Config {
         alarms: told.alarms,
         telemetry: told.telemetry,
+        rollovers,
         ..config
     });
     if let Some(config) = &config {
@@ -86,6 +87,7 @@ fn join(
         outgoing: outgoing?,
         tenants: tenants?,
         opendsr: opendsr?,
+        rollovers: std::collections::BTreeMap::new(),
     })
 }
 
@@ -172,7 +174,7 @@ fn read_schedule(section: Option<Option<Section<'_>>>) -> Option<ScheduleConfig>
     Some(ScheduleConfig { cron: cron?, time_zone: time_zone?, request_delay: request_delay? })
 }
 
-fn cron(text: &str) -> Result<String, Wrong> {
+pub(super) fn cron(text: &str) -> Result<String, Wrong> {
     match CronExpr::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(Wrong::new(

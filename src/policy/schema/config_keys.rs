@@ -40,6 +40,7 @@ pub const CONFIG_GROUPS: &[&Group] = &[
     &S3,
     &ELASTICSEARCH,
     &FILES,
+    &ROLLOVER,
 ];
 
 /// The groups of a store, by its `kind`.
@@ -58,8 +59,25 @@ pub static CONFIG: Group = Group {
         optional("alarms", Shape::Section(&ALARMS), "Who is told of what is not as promised."),
         optional("telemetry", Shape::Section(&TELEMETRY), "Where traces go."),
         optional("stores", Shape::Named(STORE_GROUPS), "The systems that hold data, by name."),
+        optional("tenants", Shape::Named(&[&TENANTS]), "How tenants are reached, by name."),
         optional("outgoing", Shape::Section(&OUTGOING), "Where messages may be sent."),
         optional("opendsr", Shape::Section(&OPENDSR), "Requests over OpenDSR."),
+        optional(
+            "rollovers",
+            Shape::Named(&[&ROLLOVER]),
+            "What is carried to tenants' own buckets, by name.",
+        ),
+    ],
+};
+
+/// `[rollovers.NAME]`.
+pub static ROLLOVER: Group = Group {
+    name: "a rollover",
+    keys: &[
+        required("tenant", Shape::Text, "Whose data is carried along."),
+        optional("categories", Shape::Texts, "Only these categories. Default: every one."),
+        required("to", Shape::Text, "STORE:PREFIX, with STORE a store of kind s3 that holds no other data."),
+        required("cron", Shape::Text, "When: 5 fields as in crontab(5), or 6 with seconds first."),
     ],
 };
 

@@ -104,7 +104,7 @@ fn record(
     }
     let text = |name: &str, value: String| (name.to_owned(), Field::Text(value));
     let mut fields = vec![text("index", name.index), text("id", name.id)];
-    fields.extend(name.routing.map(|routing| text("routing", routing)));
+    fields.push(("routing".to_owned(), name.routing.map_or(Field::Null, Field::Text)));
     fields.push(("source".to_owned(), Field::Json(source.get().to_owned())));
     Ok(Some(Record { tenant: listed.tenant, key: listed.key, fields, has_body: false }))
 }

@@ -37,6 +37,10 @@ pub(super) fn body(
     tenant: &TenantId,
     key: &Key,
 ) -> Result<Option<Body>, StoreError> {
+    if matches!(placement.records, Some(Records::Table { .. })) {
+        let message = "rows have no bytes beside their fields";
+        return Err(reader.error("read a file", ErrorKind::Unresolved, message));
+    }
     let [Value::Text(path)] = key.0.as_slice() else { return Ok(None) };
     if !predicate::is_in_place(placement, tenant, path) {
         let message = "it lies outside the prefix of its tenant";

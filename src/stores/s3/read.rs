@@ -43,9 +43,11 @@ fn record(listed: &Listed) -> Record {
             fields.push(("size".to_owned(), size));
             fields.push(("modified".to_owned(), at.map_or(Field::Null, modified)));
             fields.push(text("etag", parts.next().unwrap_or_default()));
+            fields.push(("upload".to_owned(), Field::Null));
         }
         Some(Named::Upload(key, upload)) => {
             fields.push(text("key", key));
+            fields.extend(["size", "modified", "etag"].map(|name| (name.to_owned(), Field::Null)));
             fields.push(text("upload", upload));
         }
         None => {}
@@ -86,7 +88,7 @@ pub(super) async fn body(
     Ok(Some(body))
 }
 
-async fn give(mut bytes: ByteStream, length: Option<u64>, pieces: Pieces, broken: StoreError) {
+pub(super) async fn give(mut bytes: ByteStream, length: Option<u64>, pieces: Pieces, broken: StoreError) {
     let mut given = 0_u64;
     loop {
         match bytes.next().await {

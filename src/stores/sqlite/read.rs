@@ -25,8 +25,7 @@ pub(super) async fn read(
         // As a blob where it is a text, so that bytes that are no UTF-8 arrive as they are; its type goes beside it.
         let sql = &column.sql;
         shown = shown.push(&format!(
-            ", CASE typeof({sql}) WHEN 'text' THEN CAST({sql} AS BLOB) WHEN 'real' THEN format('%!.17g', {sql}) \
-             ELSE {sql} END, typeof({sql})"
+            ", CASE typeof({sql}) WHEN 'text' THEN CAST({sql} AS BLOB) ELSE {sql} END, typeof({sql})"
         ));
     }
     let mut records = Vec::new();
@@ -53,7 +52,8 @@ fn field(row: &SqliteRow, index: usize, trouble: Trouble<'_>) -> Result<Field, S
     let kind: String = trouble.get(row, index + 1)?;
     Ok(match kind.as_str() {
         "integer" => Field::Int(trouble.get::<i64>(row, index)?.into()),
-        "real" => Field::Number(trouble.get(row, index)?),
+        // The shortest digits that read back as the same number; SQLite itself writes fewer.
+        "real" => Field::Number(format!("{:?}", trouble.get::<f64>(row, index)?)),
         "text" => Field::of_bytes(trouble.get(row, index)?),
         _ => Field::Bytes(trouble.get(row, index)?),
     })

@@ -1,0 +1,264 @@
+//! A tenant takes its data along: records as JSON Lines and CSV, objects and files as they are, and a manifest with a digest
+//! of each. It owns when an export counts as finished: everything was read back, and compared with a fresh count.
+//!
+//! What is in an export is personal data by nature: files are for their owner alone, and no value of it is in a log, an
+//! error or the ledger.
+
+mod lines;
+mod manifest;
+mod names;
+mod place;
+mod rollover;
+mod take;
+mod target;
+
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+
+pub use self::manifest::ManifestFile;
+use self::manifest::{Manifest, Sums, prove, sums_of};
+use self::place::Place;
+pub use self::rollover::{LATENESS, due_rollovers, roll_over};
+pub use self::take::TakenPlacement;
+use self::take::{Taking, placements};
+use self::target::{Before, MANIFEST, Target, UNPROVEN};
+use crate::audit;
+use crate::gather::{Readers, Trouble, World};
+use crate::id::{ExportId, PlacementId};
+use crate::ledger::{ExportRow, ExportState, Ledger};
+use crate::policy::Records;
+use crate::stores::Body;
+
+/// Who carries an export out says so this often.
+const BEAT: TimeDelta = TimeDelta::minutes(1);
+
+/// Who has not said so for this long is taken for dead, and another one carries it out. Ten beats, so that a slow disk is
+/// not taken for a dead process.
+const LEASE: TimeDelta = TimeDelta::minutes(10);
+
+/// The ledger keeps microseconds.
+const LEDGER_DIGITS: u16 = 6;
+
+/// The shortest pause after an export failed.
+const PAUSE_MIN: TimeDelta = TimeDelta::minutes(5);
+
+/// The longest: with it an export is tried four times on the last day before an operator has to decide.
+const PAUSE_MAX: TimeDelta = TimeDelta::hours(6);
+
+/// Somebody who is told how far an export has come: in which placement, and how many records of it.
+pub type Watcher<'a> = &'a (dyn Fn(&PlacementId, u64) + Send + Sync);
+
+/// A finished export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// Its row in the ledger.
+    pub row: ExportRow,
+    /// What each placement came to.
+    pub placements: Vec<TakenPlacement>,
+    /// Files beside the manifest.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// Whether a target can take a new export, before one is asked for.
+///
+/// # Errors
+/// Where it names no place, or one that is not free.
+pub async fn check_target(world: &World, target: &str) -> Result<(), Trouble> {
+    let place = Place::of(world, target)?;
+    // An id that no export has, so that only what is empty is free.
+    Target::open(&place).await?.before(&ExportId::new("")).await.map(drop)
+}
+
+/// Takes the turn to carry an export out. `None` where somebody else has it, or it is settled.
+///
+/// # Errors
+/// Where the ledger cannot be reached.
+pub async fn take_turn<'l>(
+    ledger: &'l dyn Ledger,
+    row: &ExportRow,
+    now: DateTime<Utc>,
+) -> Result<Option<Turn<'l>>, Trouble> {
+    let name = format!("export/{}", row.export_id);
+    let last = ledger.last_tick(&name).await?;
+    let is_free = match row.state {
+        ExportState::Asked | ExportState::Running => last.is_none_or(|last| last + LEASE <= now),
+        ExportState::Failed => true,
+        ExportState::Finished | ExportState::Cancelled => false,
+    };
+    if !is_free || !ledger.claim_tick(&name, now, now).await? {
+        return Ok(None);
+    }
+    Ok(Some(Turn { ledger, name, last: now }))
+}
+
+/// False for an export that failed so short a time ago that trying again would be in vain. The pause grows with the time
+/// that was spent in vain already.
+fn is_time(row: &ExportRow, now: DateTime<Utc>) -> bool {
+    let pause = |failed: DateTime<Utc>| ((failed - row.asked_at) / 2).clamp(PAUSE_MIN, PAUSE_MAX);
+    row.state != ExportState::Failed || row.settled_at.is_none_or(|failed| failed + pause(failed) <= now)
+}
+
+/// The right to carry an export out, until somebody else takes it.
+pub struct Turn<'l> {
+    ledger: &'l dyn Ledger,
+    name: String,
+    last: DateTime<Utc>,
+}
+
+/// Says that an export is still being carried out, and to whom it may concern how far it is.
+pub(crate) struct Beat<'a> {
+    turn: Turn<'a>,
+    world: &'a World,
+    watcher: Watcher<'a>,
+}
+
+impl Beat<'_> {
+    async fn on(&mut self, placement: &PlacementId, records: u64) -> Result<(), Trouble> {
+        (self.watcher)(placement, records);
+        let now = self.world.clock.now();
+        if now < self.turn.last + BEAT {
+            return Ok(());
+        }
+        self.turn.keep(now).await
+    }
+}
+
+impl Turn<'_> {
+    /// Keeps the turn, or fails where somebody else has taken it.
+    async fn keep(&mut self, now: DateTime<Utc>) -> Result<(), Trouble> {
+        let last = self.ledger.last_tick(&self.name).await?;
+        let is_ours = last == Some(self.last.trunc_subsecs(LEDGER_DIGITS));
+        if !is_ours || !self.ledger.claim_tick(&self.name, now, now).await? {
+            return Err(lost());
+        }
+        self.last = now;
+        Ok(())
+    }
+}
+
+fn lost() -> Trouble {
+    Trouble::Unreachable("failed to export: another process has taken it over".to_owned())
+}
+
+/// Carries an export out, whole: written, read back, compared with a fresh count of its source, and only then finished.
+/// Where it fails, that is recorded and it can be tried again; a half is never taken for a whole.
+///
+/// # Errors
+/// What kept it from being finished.
+pub async fn run(
+    world: &World,
+    ledger: &dyn Ledger,
+    row: &ExportRow,
+    turn: Turn<'_>,
+    watcher: Watcher<'_>,
+) -> Result<Exported, Trouble> {
+    let running = ExportRow { state: ExportState::Running, failure: None, ..row.clone() };
+    ledger.settle_export(&running, world.clock.now()).await?;
+    let mut beat = Beat { turn, world, watcher };
+    let done = carry_out(world, ledger, &running, &mut beat).await;
+    let now = world.clock.now();
+    match done {
+        Ok(sums) => {
+            let finished = ExportRow {
+                state: ExportState::Finished,
+                records: sums.records,
+                manifest: Some(sums.sha256),
+                settled_at: Some(now),
+                ..running
+            };
+            ledger.settle_export(&finished, now).await?;
+            let (placements, files, bytes) = (sums.placements, sums.files, sums.bytes);
+            Ok(Exported { row: finished, placements, files, bytes })
+        }
+        Err(trouble) => {
+            let failed =
+                ExportRow { state: ExportState::Failed, failure: Some(trouble.to_string()), ..running };
+            // Withdrawn meanwhile: then it stays so, and what went wrong is said all the same.
+            drop(ledger.settle_export(&failed, now).await);
+            Err(trouble)
+        }
+    }
+}
+
+/// Carries out every export that is asked for or failed and whose turn it is; safe with several processes. Answers with
+/// what became of each.
+///
+/// # Errors
+/// Where the ledger cannot be reached. What goes wrong with a single export is in its row.
+pub async fn work_off(
+    world: &World,
+    ledger: &dyn Ledger,
+    now: DateTime<Utc>,
+) -> Result<Vec<ExportRow>, Trouble> {
+    let mut tried = Vec::new();
+    for row in ledger.exports().await? {
+        if !is_time(&row, now) {
+            continue;
+        }
+        let Some(turn) = take_turn(ledger, &row, now).await? else { continue };
+        match run(world, ledger, &row, turn, &|_, _| {}).await {
+            Ok(done) => {
+                tracing::info!(export_id = %row.export_id, records = done.row.records, "export finished")
+            }
+            Err(trouble) => tracing::warn!(export_id = %row.export_id, error = %trouble, "export failed"),
+        }
+        tried.push(row.export_id);
+    }
+    if !tried.is_empty() {
+        audit::publish(ledger, &world.config.audit, world.clock.now()).await?;
+    }
+    let rows = ledger.exports().await?;
+    Ok(rows.into_iter().filter(|row| tried.contains(&row.export_id)).collect())
+}
+
+/// A file of a finished export, by its name in the manifest or `manifest.json` itself; `None` where there is none.
+///
+/// # Errors
+/// Where the export is not finished, or the name is none of a file in it.
+pub async fn open_file(world: &World, row: &ExportRow, name: &str) -> Result<Option<Body>, Trouble> {
+    let is_inside = name == MANIFEST
+        || (name.starts_with("records/") || name.starts_with("objects/"))
+            && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if row.state != ExportState::Finished || !is_inside {
+        return Err(Trouble::Schema("the export is not finished, or has no such file".to_owned()));
+    }
+    Target::open(&Place::of(world, &row.target)?).await?.read(name).await
+}
+
+async fn carry_out(
+    world: &World,
+    ledger: &dyn Ledger,
+    row: &ExportRow,
+    beat: &mut Beat<'_>,
+) -> Result<Sums, Trouble> {
+    let target = Target::open(&Place::of(world, &row.target)?).await?;
+    if target.before(&row.export_id).await? == Before::Whole {
+        // The process died between the last file and the ledger.
+        let sums = sums_of(&target, MANIFEST).await?;
+        prove(&target, MANIFEST, &sums).await?;
+        return Ok(sums);
+    }
+    let mut readers = Readers::open(world).await?;
+    readers.prove(Some(ledger)).await?;
+    if let Some(why) = readers.doubted().values().next() {
+        return Err(Trouble::Doubt(why.clone()));
+    }
+    target.begin(&row.export_id).await?;
+    let started_at = world.clock.now();
+    let mut manifest = Manifest::begin(&target, world, row, started_at).await?;
+    let taking = Taking { world, readers: &readers, target: &target, row, started_at };
+    for (policy, placement) in placements(&world.policies, row) {
+        // What rows name is taken with them.
+        if !matches!(placement.records, Some(Records::FoundBy { .. })) {
+            taking.placement(policy, placement, &mut manifest, beat).await?;
+        }
+    }
+    let sums = manifest.close().await?;
+    prove(&target, UNPROVEN, &sums).await?;
+    // Whoever took it over writes into the same place: nothing is published against them.
+    let now = world.clock.now().max(beat.turn.last + TimeDelta::microseconds(1));
+    beat.turn.keep(now).await?;
+    target.publish().await?;
+    Ok(sums)
+}
