@@ -199,7 +199,7 @@ pub async fn work_off(
         let Some(turn) = take_turn(ledger, &row, now).await? else { continue };
         match run(world, ledger, &row, turn, &|_, _| {}).await {
             Ok(done) => {
-                tracing::info!(export_id = %row.export_id, records = done.row.records, "export finished")
+                tracing::info!(export_id = %row.export_id, records = done.row.records, "export finished");
             }
             Err(trouble) => tracing::warn!(export_id = %row.export_id, error = %trouble, "export failed"),
         }

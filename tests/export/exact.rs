@@ -101,7 +101,14 @@ fn files_with_strange_names_are_taken_under_safe_ones_and_can_be_pulled() {
             let first = body.next(|| panic!("it breaks off")).await.unwrap().unwrap();
             assert_eq!(first.len(), 1);
         }
-        for wrong in ["../retentiond.toml", "/etc/passwd", "records/../../calls.db", "export.partial", "objects//x", ""] {
+        for wrong in [
+            "../retentiond.toml",
+            "/etc/passwd",
+            "records/../../calls.db",
+            "export.partial",
+            "objects//x",
+            "",
+        ] {
             assert!(!matches!(open_file(&gather, &row, wrong).await, Ok(Some(_))), "{wrong}");
         }
         assert!(open_file(&gather, &row, "objects/nothing").await.unwrap().is_none());
