@@ -70,6 +70,11 @@ pub async fn check_target(world: &World, target: &str) -> Result<(), Trouble> {
     Target::open(&place).await?.before(&ExportId::new("")).await.map(drop)
 }
 
+/// True where a target is a bucket of the configuration. Who asks from outside may name no folder of this machine.
+pub fn is_bucket(world: &World, target: &str) -> bool {
+    matches!(Place::of(world, target), Ok(Place::Bucket(..)))
+}
+
 /// Takes the turn to carry an export out. `None` where somebody else has it, or it is settled.
 ///
 /// # Errors

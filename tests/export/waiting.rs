@@ -2,7 +2,7 @@
 //! processes share the work.
 
 use chrono::{DateTime, Duration, Utc};
-use retentiond::export::{due_rollovers, take_turn, work_off};
+use retentiond::export::{due_rollovers, is_bucket, take_turn, work_off};
 use retentiond::ledger::{ExportRow, ExportState, Ledger as _, NewExport};
 use serde_json::Value;
 
@@ -164,6 +164,23 @@ fn one_process_has_the_turn_until_it_falls_silent_and_failures_are_tried_again_l
         assert_eq!(work_off(&at(much_later), &ledger, much_later + Duration::days(1)).await.unwrap(), []);
     });
     read(&world.path("out"));
+}
+
+#[test]
+fn an_export_can_be_carried_out_on_any_thread() {
+    fn sent<T: Send>(future: T) -> T {
+        future
+    }
+    let world = World::center();
+    left(&world);
+    let now = instant("2025-03-03T00:00:00Z");
+    wait_for(async {
+        let (gather, ledger) = (world.load(now), world.ledger().await);
+        assert!(!is_bucket(&gather, "/srv/out") && !is_bucket(&gather, "calls:x"));
+        sent(due_rollovers(&gather, &ledger, now)).await.unwrap();
+        let done = sent(work_off(&gather, &ledger, now)).await.unwrap();
+        assert_eq!(done[0].state, ExportState::Finished, "{done:?}");
+    });
 }
 
 #[test]
