@@ -228,7 +228,7 @@ pub async fn open_file(world: &World, row: &ExportRow, name: &str) -> Result<Opt
     if row.state != ExportState::Finished || !is_inside {
         return Err(Trouble::Schema("the export is not finished, or has no such file".to_owned()));
     }
-    Target::open(&Place::of(world, &row.target)?).await?.read(name).await
+    Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?.read(name).await
 }
 
 async fn carry_out(
@@ -237,7 +237,7 @@ async fn carry_out(
     row: &ExportRow,
     beat: &mut Beat<'_>,
 ) -> Result<Sums, Trouble> {
-    let target = Target::open(&Place::of(world, &row.target)?).await?;
+    let target = Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?;
     if target.before(&row.export_id).await? == Before::Whole {
         // The process died between the last file and the ledger.
         let sums = sums_of(&target, MANIFEST).await?;

@@ -184,6 +184,31 @@ fn an_export_can_be_carried_out_on_any_thread() {
 }
 
 #[test]
+fn the_name_of_a_store_that_holds_nothing_is_a_place_of_the_export_s_own() {
+    let world = World::center();
+    let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
+    world.write("retentiond.toml", &format!("{config}[stores.taken]\nkind = \"files\"\npath = \"taken\"\n"));
+    world.write("taken/.keep", "");
+    world.ok("tenant terminate t-1x --at 2025-03-01T15:00:00+08:00");
+    let now = instant("2025-03-03T00:00:00Z");
+    let rows = wait_for(async {
+        let (gather, ledger) = (world.load(now), world.ledger().await);
+        for target in ["taken", "objects"] {
+            let new = NewExport {
+                tenant: tenant("t-1"),
+                categories: Vec::new(),
+                target: target.to_owned(),
+                between: None,
+            };
+            ledger.ask_export(&new, now).await.unwrap();
+        }
+        work_off(&gather, &ledger, now).await.unwrap()
+    });
+    assert_eq!((rows[0].state, rows[1].state), (ExportState::Finished, ExportState::Failed), "{rows:?}");
+    read(&world.path(&format!("taken/{}", rows[0].export_id)));
+}
+
+#[test]
 fn a_rollover_to_what_is_no_bucket_is_an_error_and_none_is_asked_for() {
     let world = World::center();
     let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
