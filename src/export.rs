@@ -70,6 +70,11 @@ pub async fn check_target(world: &World, target: &str) -> Result<(), Trouble> {
     Target::open(&place).await?.before(&ExportId::new("")).await.map(drop)
 }
 
+/// True where a target is a bucket of the configuration. Who asks from outside may name no folder of this machine.
+pub fn is_bucket(world: &World, target: &str) -> bool {
+    matches!(Place::of(world, target), Ok(Place::Bucket(..)))
+}
+
 /// Takes the turn to carry an export out. `None` where somebody else has it, or it is settled.
 ///
 /// # Errors
@@ -199,7 +204,7 @@ pub async fn work_off(
         let Some(turn) = take_turn(ledger, &row, now).await? else { continue };
         match run(world, ledger, &row, turn, &|_, _| {}).await {
             Ok(done) => {
-                tracing::info!(export_id = %row.export_id, records = done.row.records, "export finished")
+                tracing::info!(export_id = %row.export_id, records = done.row.records, "export finished");
             }
             Err(trouble) => tracing::warn!(export_id = %row.export_id, error = %trouble, "export failed"),
         }
@@ -223,7 +228,7 @@ pub async fn open_file(world: &World, row: &ExportRow, name: &str) -> Result<Opt
     if row.state != ExportState::Finished || !is_inside {
         return Err(Trouble::Schema("the export is not finished, or has no such file".to_owned()));
     }
-    Target::open(&Place::of(world, &row.target)?).await?.read(name).await
+    Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?.read(name).await
 }
 
 async fn carry_out(
@@ -232,7 +237,7 @@ async fn carry_out(
     row: &ExportRow,
     beat: &mut Beat<'_>,
 ) -> Result<Sums, Trouble> {
-    let target = Target::open(&Place::of(world, &row.target)?).await?;
+    let target = Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?;
     if target.before(&row.export_id).await? == Before::Whole {
         // The process died between the last file and the ledger.
         let sums = sums_of(&target, MANIFEST).await?;

@@ -97,7 +97,8 @@ fn a_tenant_takes_its_records_and_recordings_along_and_nothing_of_a_neighbour() 
         assert_eq!(found["lines"]["call-records"][3]["fields"]["started_at"], Value::Null);
         assert_eq!(found["manifest"]["tenant"], tenant);
         for file in ["a", "b"] {
-            let bytes = std::fs::read(world.path(&format!("{to}/objects/recordings/rec/{tenant}/{file}.wav")));
+            let bytes =
+                std::fs::read(world.path(&format!("{to}/objects/recordings/rec/{tenant}/{file}.wav")));
             assert_eq!(String::from_utf8(bytes.unwrap()).unwrap(), format!("{file} of {tenant}"));
         }
         let bytes = bytes_below(&world.path(&to));

@@ -25,7 +25,7 @@ pub(super) struct ExportArgs {
     /// Whose data.
     #[arg(long, value_name = "T", required = true, allow_negative_numbers = true)]
     tenant: Option<String>,
-    /// A folder that is empty or not there, or STORE:PREFIX or s3://BUCKET/PREFIX of a configured store.
+    /// A folder that is empty or not there, or `STORE:PREFIX` or `s3://BUCKET/PREFIX` of a configured store.
     #[arg(long, value_name = "DIR_OR_BUCKET", required = true)]
     to: Option<String>,
     /// Only this category, or another one given.

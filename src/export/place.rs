@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{S3Config, StoreConfig};
 use crate::gather::{Trouble, World};
-use crate::id::StoreId;
+use crate::id::{ExportId, StoreId};
 
 /// Where an export is put.
 #[derive(Debug, Clone)]
@@ -17,6 +17,26 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// As [`Place::of`], for an export that has its id: the name of a store alone means a place of the export's own in it.
+    pub(super) fn of_export(world: &World, text: &str, id: &ExportId) -> Result<Self, Trouble> {
+        match world.config.stores.get(&StoreId::new(text)) {
+            Some(StoreConfig::S3(settings)) => {
+                Self::bucket(world, &StoreId::new(text), settings, id.as_str())
+            }
+            Some(StoreConfig::Files { path }) => {
+                require_free(world, &StoreId::new(text))?;
+                Ok(Self::Folder(path.join(id.as_str())))
+            }
+            Some(
+                StoreConfig::Mysql { .. }
+                | StoreConfig::Sqlite { .. }
+                | StoreConfig::Redis { .. }
+                | StoreConfig::Elasticsearch { .. },
+            )
+            | None => Self::of(world, text),
+        }
+    }
+
     /// Reads `s3://BUCKET/PREFIX` of a configured store, `STORE:PREFIX`, or an absolute folder.
     ///
     /// # Errors
@@ -46,13 +66,7 @@ impl Place {
     }
 
     fn bucket(world: &World, id: &StoreId, settings: &S3Config, prefix: &str) -> Result<Self, Trouble> {
-        // Data below it could be taken for records: erased, or exported again.
-        if world.policies.iter().flat_map(|policy| &policy.placements).any(|placement| &placement.store == id)
-        {
-            return Err(wrong(&format!(
-                "store `{id}` holds data itself: an export needs a bucket of its own"
-            )));
-        }
+        require_free(world, id)?;
         let prefix = prefix.trim_matches('/');
         if prefix.split('/').any(|part| matches!(part, "." | "..")) || prefix.len() > 250 {
             return Err(wrong("the prefix is too long, or goes up"));
@@ -83,6 +97,15 @@ impl Place {
         }
         Ok(Self::Folder(path))
     }
+}
+
+/// What is put where records lie could be taken for records: erased, or exported again.
+fn require_free(world: &World, id: &StoreId) -> Result<(), Trouble> {
+    let mut placements = world.policies.iter().flat_map(|policy| &policy.placements);
+    if placements.any(|placement| &placement.store == id) {
+        return Err(wrong(&format!("store `{id}` holds data itself: an export needs a place of its own")));
+    }
+    Ok(())
 }
 
 /// The path with every link of what exists of it followed.

@@ -105,7 +105,7 @@ async fn fill(database: &mariadb::Database, bucket: &Objects, calls: &[(Call, &'
             "CREATE TABLE call_record (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, call_id VARCHAR(16) NOT NULL,
              tenant_id VARCHAR(64) NOT NULL, started_at DATETIME NOT NULL, agent VARCHAR(64), topic VARCHAR(64),
              fee DECIMAL(30,10) DEFAULT 12345678901234567890.0123456789, raw VARBINARY(8) DEFAULT x'00ff', ratio DOUBLE DEFAULT 1.0000000000000002, small FLOAT DEFAULT 0.1,
-             many BIGINT UNSIGNED DEFAULT 18446744073709551615, marks BIT(9) DEFAULT b'100000001', doc JSON DEFAULT '{"n": 1.10}',
+             many BIGINT UNSIGNED DEFAULT 18446744073709551615, marks BIT(9) DEFAULT b'100000001', doc JSON DEFAULT '{\"n\": 1.10}',
              recording_key VARCHAR(200), KEY by_time (tenant_id, started_at))",
         )
         .await;
@@ -162,8 +162,12 @@ fn calls_and_recordings_of_real_servers_go_into_a_folder_and_the_tenant_s_own_bu
     assert_eq!(first["small"]["$number"].as_str().unwrap().parse(), Ok(0.1_f32), "{first}");
     assert_eq!(first["many"]["$int"], "18446744073709551615");
     assert_eq!((&first["marks"], &first["doc"]), (&257.into(), &"{\"n\": 1.10}".into()), "{first}");
-    let recorded: Vec<&(Call, &str)> =
-        calls.iter().enumerate().filter(|(index, (_, of))| is_recorded(*index) && *of == "t-1").map(|(_, c)| c).collect();
+    let recorded: Vec<&(Call, &str)> = calls
+        .iter()
+        .enumerate()
+        .filter(|(index, (_, of))| is_recorded(*index) && *of == "t-1")
+        .map(|(_, c)| c)
+        .collect();
     assert_eq!(recorded.len(), 50);
     for (call, _) in &recorded {
         let file = format!("out/objects/recordings/rec/t-1/{}.wav", call.call_id);

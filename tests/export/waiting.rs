@@ -2,7 +2,7 @@
 //! processes share the work.
 
 use chrono::{DateTime, Duration, Utc};
-use retentiond::export::{due_rollovers, take_turn, work_off};
+use retentiond::export::{due_rollovers, is_bucket, take_turn, work_off};
 use retentiond::ledger::{ExportRow, ExportState, Ledger as _, NewExport};
 use serde_json::Value;
 
@@ -34,12 +34,15 @@ fn of_t1(steps: &Value) -> usize {
 fn nothing_goes_before_day_27_and_from_then_on_only_with_an_operator_s_word() {
     let world = World::center();
     let row = left(&world);
-    for at in ["2025-03-16T15:00:00+08:00", "2025-03-27T15:00:00+08:00", "2025-03-28T14:59:59.999999999+08:00"] {
+    for at in
+        ["2025-03-16T15:00:00+08:00", "2025-03-27T15:00:00+08:00", "2025-03-28T14:59:59.999999999+08:00"]
+    {
         let plan = world.ok(&format!("plan --at {at}"));
         assert_eq!(of_t1(&plan["steps"]), 0, "{at}: {plan:#}");
         assert!(plan["refusals"].as_array().unwrap().is_empty());
         let kept = plan["kept"].as_array().unwrap();
-        let kept: Vec<&Value> = kept.iter().filter(|k| k["tenant"] == "t-1" && k["reason"] == "grace").collect();
+        let kept: Vec<&Value> =
+            kept.iter().filter(|k| k["tenant"] == "t-1" && k["reason"] == "grace").collect();
         assert!(!kept.is_empty());
         for kept in kept {
             assert!(crate::harness::same_instant(&kept["until"], "2025-03-28T15:00:00+08:00"), "{kept}");
@@ -50,7 +53,10 @@ fn nothing_goes_before_day_27_and_from_then_on_only_with_an_operator_s_word() {
         assert!(of_t1(&plan["steps"]) > 0 && codes(&plan).contains(&"export-unfinished"), "{at}: {plan:#}");
         let deadlines = plan["steps"].as_array().unwrap().iter().filter(|step| step["tenant"] == "t-1");
         for step in deadlines {
-            assert!(crate::harness::same_instant(&step["deadline"], "2025-03-31T15:00:00+08:00"), "it stands");
+            assert!(
+                crate::harness::same_instant(&step["deadline"], "2025-03-31T15:00:00+08:00"),
+                "it stands"
+            );
         }
     }
     let refused = world.exits(3, "enforce --at 2025-03-29T00:00:00+08:00").json;
@@ -75,7 +81,11 @@ fn a_finished_export_releases_at_once_and_so_does_one_that_is_withdrawn() {
     assert_eq!(done["state"], "finished");
     world.ok(at);
     assert_eq!(world.calls("t-1"), [0_u64; 0]);
-    assert_eq!(read(&world.path("out"))["lines"]["call-records"].as_array().unwrap().len(), 5, "it took all along");
+    assert_eq!(
+        read(&world.path("out"))["lines"]["call-records"].as_array().unwrap().len(),
+        5,
+        "it took all along"
+    );
 
     let world = World::center();
     let row = left(&world);
@@ -134,7 +144,10 @@ fn one_process_has_the_turn_until_it_falls_silent_and_failures_are_tried_again_l
         assert!(take_turn(&ledger, &row, now).await.unwrap().is_some());
         assert!(take_turn(&other, &row, now).await.unwrap().is_none());
         assert!(take_turn(&other, &row, now + Duration::minutes(9)).await.unwrap().is_none());
-        assert!(take_turn(&other, &row, now + Duration::minutes(10)).await.unwrap().is_some(), "it fell silent");
+        assert!(
+            take_turn(&other, &row, now + Duration::minutes(10)).await.unwrap().is_some(),
+            "it fell silent"
+        );
         assert!(take_turn(&ledger, &row, now + Duration::minutes(11)).await.unwrap().is_none());
 
         // Its folder is taken by something else: it fails, rests and is tried again.
@@ -154,6 +167,48 @@ fn one_process_has_the_turn_until_it_falls_silent_and_failures_are_tried_again_l
 }
 
 #[test]
+fn an_export_can_be_carried_out_on_any_thread() {
+    fn sent<T: Send>(future: T) -> T {
+        future
+    }
+    let world = World::center();
+    left(&world);
+    let now = instant("2025-03-03T00:00:00Z");
+    wait_for(async {
+        let (gather, ledger) = (world.load(now), world.ledger().await);
+        assert!(!is_bucket(&gather, "/srv/out") && !is_bucket(&gather, "calls:x"));
+        sent(due_rollovers(&gather, &ledger, now)).await.unwrap();
+        let done = sent(work_off(&gather, &ledger, now)).await.unwrap();
+        assert_eq!(done[0].state, ExportState::Finished, "{done:?}");
+    });
+}
+
+#[test]
+fn the_name_of_a_store_that_holds_nothing_is_a_place_of_the_export_s_own() {
+    let world = World::center();
+    let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
+    world.write("retentiond.toml", &format!("{config}[stores.taken]\nkind = \"files\"\npath = \"taken\"\n"));
+    world.write("taken/.keep", "");
+    world.ok("tenant terminate t-1x --at 2025-03-01T15:00:00+08:00");
+    let now = instant("2025-03-03T00:00:00Z");
+    let rows = wait_for(async {
+        let (gather, ledger) = (world.load(now), world.ledger().await);
+        for target in ["taken", "objects"] {
+            let new = NewExport {
+                tenant: tenant("t-1"),
+                categories: Vec::new(),
+                target: target.to_owned(),
+                between: None,
+            };
+            ledger.ask_export(&new, now).await.unwrap();
+        }
+        work_off(&gather, &ledger, now).await.unwrap()
+    });
+    assert_eq!((rows[0].state, rows[1].state), (ExportState::Finished, ExportState::Failed), "{rows:?}");
+    read(&world.path(&format!("taken/{}", rows[0].export_id)));
+}
+
+#[test]
 fn a_rollover_to_what_is_no_bucket_is_an_error_and_none_is_asked_for() {
     let world = World::center();
     let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
@@ -168,7 +223,9 @@ fn a_rollover_to_what_is_no_bucket_is_an_error_and_none_is_asked_for() {
         assert_eq!(error.exit_code(), 2);
         assert_eq!(world.ledger().await.exports().await.unwrap(), []);
     });
-    for (key, wrong) in [("cron = \"0 3 * * *\"", "cron = \"sometimes\""), ("to = \"objects:x\"", "to = \"x\"")] {
+    for (key, wrong) in
+        [("cron = \"0 3 * * *\"", "cron = \"sometimes\""), ("to = \"objects:x\"", "to = \"x\"")]
+    {
         let good = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
         world.edit("retentiond.toml", key, wrong);
         world.exits(2, "check");

@@ -19,6 +19,9 @@ const OVERWRITING: [&str; 22] = [
     "smembers", "srem", "strlen", "xadd", "xlen", "xrange", "xtrim", "zadd", "zcard", "zrange", "zrem",
 ];
 
+/// For whoever takes data along: values of every type are read out.
+const EXPORTING: [&str; 6] = ["get", "hgetall", "lrange", "smembers", "xrange", "zrange"];
+
 /// The user where the configuration names none: narrowing down the default user would narrow down everybody.
 const USER: &str = "retentiond";
 
@@ -59,11 +62,13 @@ pub fn grants(config: &StoreConfig, needs: &[Need<'_>]) -> String {
     for command in commands {
         line.push_str(&format!(" +{command}"));
     }
+    let name = word(user.unwrap_or(USER).as_bytes());
+    let exporting = format!("# For `retentiond export` also: ACL SETUSER {name} +{}\n", EXPORTING.join(" +"));
     let each = if is_cluster { ", on every node" } else { "" };
     let named =
         if user.is_some() { String::new() } else { format!("# Then name {USER} in the configuration.\n") };
     format!(
-        "# Give the user a password of its own (ACL SETUSER … >PASSWORD){each}. It takes version 6 or later.\n{named}{line}\n"
+        "# Give the user a password of its own (ACL SETUSER … >PASSWORD){each}. It takes version 6 or later.\n{named}{line}\n{exporting}"
     )
 }
 

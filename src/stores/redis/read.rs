@@ -103,19 +103,21 @@ fn pairs(reply: Reply) -> Option<Field> {
     Some(Field::List(pairs))
 }
 
-/// A value as it was answered; `None` for an error within an answer.
+/// A value as it was answered; `None` for an error within an answer, and for what is no value.
 fn field(reply: Reply) -> Option<Field> {
-    Some(match reply {
-        Reply::Nil => Field::Null,
-        Reply::Int(number) => Field::Int(number.into()),
-        Reply::BulkString(bytes) => Field::of_bytes(bytes),
-        Reply::SimpleString(text) => Field::Text(text),
-        Reply::Double(number) => Field::Number(number.to_string()),
-        reply @ (Reply::Array(_) | Reply::Set(_) | Reply::Map(_)) => {
-            Field::List(parts(reply).into_iter().map(field).collect::<Option<Vec<Field>>>()?)
-        }
-        _ => return None,
-    })
+    if let Reply::Array(_) | Reply::Set(_) | Reply::Map(_) = reply {
+        return parts(reply).into_iter().map(field).collect::<Option<Vec<Field>>>().map(Field::List);
+    }
+    if let Reply::BulkString(bytes) = reply {
+        return Some(Field::of_bytes(bytes));
+    }
+    if let Reply::Int(number) = reply {
+        return Some(Field::Int(number.into()));
+    }
+    if let Reply::Double(number) = reply {
+        return Some(Field::Number(number.to_string()));
+    }
+    (reply == Reply::Nil).then_some(Field::Null)
 }
 
 #[cfg(test)]
