@@ -145,6 +145,9 @@ pub async fn run_on(
     run.refusals.extend(reviewed.plan().refusals.iter().cloned());
     run.record().await?;
     settle::settle(world, ledger, &readers, reviewed.plan().at).await?;
+    if !ledger.keeps_place().await? {
+        return Ok(run.leave());
+    }
     run.end().await
 }
 
@@ -163,9 +166,17 @@ async fn place(
         match ledger.claim_part().await? {
             Part::Lead(place) => return Ok(place),
             Part::Help { run, place } => {
-                share::help(world, ledger, run, watcher).await?;
+                let helped = match refuse_doubts(world, ledger, order).await {
+                    Ok(()) => share::help(world, ledger, run, watcher).await,
+                    Err(doubt) => Err(doubt),
+                };
                 drop(place);
                 ledger.give_back().await?;
+                if let Err(error) = helped {
+                    // Whatever is wrong here, with other policies for example, is told by the run of its own.
+                    tracing::warn!(%error, "failed to help with a run that is under way; waiting for its end");
+                    return Ok(ledger.claim_run().await?);
+                }
             }
         }
     }

@@ -67,15 +67,18 @@ pub(super) async fn help(
 impl Run<'_> {
     /// Leads: works on whatever nobody is at, and waits for what helpers are at.
     pub(super) async fn lead(&mut self, steps: &[Step], readers: &Readers) -> Result<(), Trouble> {
-        let mut over = BTreeSet::new();
+        let (mut over, mut collected) = (BTreeSet::new(), 0);
         let claims: BTreeSet<StepId> =
             steps.iter().filter(|step| step.found_by.is_none()).map(|step| step.step_id.clone()).collect();
         loop {
             let has_worked = self.take_turns(steps, readers, &mut over).await?;
-            for (id, text) in self.ledger.handed_in(&self.row.run_id).await? {
+            for (id, text) in self.ledger.handed_in(&self.row.run_id, collected).await? {
                 // Of steps that were handed in together, the first tells for all.
-                if over.insert(id) && !text.is_empty() {
-                    self.collect(&text).await?;
+                if over.insert(id) {
+                    collected += 1;
+                    if !text.is_empty() {
+                        self.collect(&text).await?;
+                    }
                 }
             }
             if self.stop.is_some() || claims.is_subset(&over) {
