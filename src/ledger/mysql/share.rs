@@ -23,6 +23,11 @@ const CLAIM: &str = "SELECT step_claim.executor, step_claim.handed_in IS NOT NUL
         AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)
     WHERE step_claim.run_id = ? AND step_claim.step_id = ?";
 
+/// Claims of runs that are long over; those of the last ten are there for whoever wonders who did what.
+const FORGET: &str = "DELETE FROM step_claim WHERE run_id IN (
+    SELECT run_id FROM run WHERE status <> 'running' AND number + 10 < (
+        SELECT number FROM (SELECT number FROM run WHERE run_id = ?) AS this))";
+
 impl Server {
     /// Waits for the place of the run, or helps whoever has it.
     pub(in crate::ledger) async fn claim_part(&self, ledger: &SqlLedger) -> Result<Part, LedgerError> {
@@ -69,6 +74,7 @@ impl Server {
             .execute(write.connection())
             .await
             .during(operation)?;
+        query(FORGET).bind(run.as_str()).execute(write.connection()).await.during(operation)?;
         write.commit().await?;
         Ok(true)
     }
