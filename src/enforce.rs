@@ -195,6 +195,9 @@ pub async fn run_until(
     if !run.is_to_stop() {
         settle::settle(world, ledger, &readers, &order, reviewed.plan().at).await?;
     }
+    if !ledger.keeps_place().await? {
+        return Ok(run.leave());
+    }
     run.end().await
 }
 

@@ -170,8 +170,9 @@ pub trait Ledger: OpenDsrLedger + Send + Sync {
     async fn hand_in(&self, _run: &RunId, _steps: &[StepId], _text: &str) -> Result<bool, LedgerError> {
         Ok(true)
     }
-    /// What was handed in. Of steps handed in together the first has the text, and the others an empty one.
-    async fn handed_in(&self, _run: &RunId) -> Result<Vec<(StepId, String)>, LedgerError> {
+    /// What was handed in, once that is more than so many steps; nothing otherwise. Of steps handed in together the first
+    /// has the text, and the others an empty one.
+    async fn handed_in(&self, _run: &RunId, _known: u64) -> Result<Vec<(StepId, String)>, LedgerError> {
         Ok(Vec::new())
     }
     /// The plan that a run was begun with.

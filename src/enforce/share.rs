@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::step::Draft;
-use super::{Order, Run, Watcher, pass, recover, unless};
+use super::{Order, Run, Watcher, pass, recover, refuse_doubts, unless};
 use crate::gather::{self, Readers, Trouble, World};
 use crate::id::StepId;
 use crate::ledger::{Claimed, Ledger, Part, RunRow};
@@ -58,9 +58,17 @@ pub(super) async fn place(
         match unless(stop, ledger.claim_part()).await? {
             Part::Lead(place) => return Ok(place),
             Part::Help { run, place } => {
-                help(world, ledger, run, order, watcher, stop).await?;
+                let helped = match refuse_doubts(world, ledger, order).await {
+                    Ok(()) => help(world, ledger, run, order, watcher, stop).await,
+                    Err(doubt) => Err(doubt),
+                };
                 drop(place);
                 ledger.give_back().await?;
+                if let Err(error) = helped {
+                    // Whatever is wrong here, with other policies for example, is told by the run of its own.
+                    tracing::warn!(%error, "failed to help with a run that is under way; waiting for its end");
+                    return unless(stop, ledger.claim_run()).await;
+                }
             }
         }
     }
@@ -113,15 +121,18 @@ async fn help(
 impl Run<'_> {
     /// Leads: works on whatever nobody is at, and waits for what helpers are at.
     pub(super) async fn lead(&mut self, steps: &[Step], readers: &Readers) -> Result<(), Trouble> {
-        let mut over = BTreeSet::new();
+        let (mut over, mut collected) = (BTreeSet::new(), 0);
         let claims: BTreeSet<StepId> =
             steps.iter().filter(|step| step.found_by.is_none()).map(|step| step.step_id.clone()).collect();
         loop {
             let has_worked = self.take_turns(steps, readers, &mut over).await?;
-            for (id, text) in self.ledger.handed_in(&self.row.run_id).await? {
+            for (id, text) in self.ledger.handed_in(&self.row.run_id, collected).await? {
                 // Of steps that were handed in together, the first tells for all.
-                if over.insert(id) && !text.is_empty() {
-                    self.collect(&text).await?;
+                if over.insert(id) {
+                    collected += 1;
+                    if !text.is_empty() {
+                        self.collect(&text).await?;
+                    }
                 }
             }
             if self.stop.is_some() || claims.is_subset(&over) {

@@ -21,11 +21,19 @@ use super::sql::SqlLedger;
 use super::sql::statement::Session;
 use super::sql::write::During;
 
-pub(super) use self::leases::{Executor, OPEN_INTENTS};
+pub(super) use self::leases::Executor;
 pub(super) use self::wire::Wire;
 
 /// Takes the turn of a writer.
 const TURN: &str = "SELECT value FROM meta WHERE name = 'turn' FOR UPDATE";
+
+/// Intents without outcome that nobody is at.
+pub(in crate::ledger) const OPEN_INTENTS: &str =
+    "SELECT intent.*, row_key.wrapped FROM intent JOIN row_key ON row_key.owner = intent.run_id
+     WHERE intent.ended_at IS NULL AND NOT EXISTS (
+         SELECT 1 FROM executor WHERE executor.executor = intent.executor
+             AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED))
+     ORDER BY intent.number";
 
 /// The server of a ledger.
 pub(super) struct Server {

@@ -106,7 +106,7 @@ carried_out! {
     fn is_led(run: &RunId) -> bool = places::is_led;
     fn claim_steps(run: &RunId, steps: &[StepId]) -> Option<Vec<Claimed>> = places::claim_steps;
     fn hand_in(run: &RunId, steps: &[StepId], text: &str) -> bool = places::hand_in;
-    fn handed_in(run: &RunId) -> Vec<(StepId, String)> = places::handed_in;
+    fn handed_in(run: &RunId, known: u64) -> Vec<(StepId, String)> = places::handed_in;
     fn plan_of_run(run: &RunId) -> Plan = runs::plan_of;
     fn counts_of_step(run: &RunId, step: &StepId) -> CountsByTenant = outcomes::of_step;
     fn keeps_place() -> bool = places::keeps_place;

@@ -68,7 +68,7 @@ fn stores_lie_apart_from_each_other_and_from_what_is_ours() {
 #[test]
 fn addresses_and_keys_fit_their_kind() {
     refuse_configs(&[
-        ("sqlite://retentiond.db", "mysql://db/retentiond", "ledger.url", "not in this version"),
+        ("sqlite://retentiond.db", "mysql://u:s3cret@db", "ledger.url", "not the address of a database"),
         ("sqlite://calls.db", "calls.db", "stores.calls.url", "not the address of a SQLite file"),
         ("sqlite://calls.db", "sqlite://:memory:", "stores.calls.url", "names no file"),
         ("redis://cache", "http://cache", "stores.cache.url", "not the address of such a store"),

@@ -234,3 +234,20 @@ async fn a_connection_that_the_server_closed_is_opened_again() {
     assert_eq!(ledger.entry_count().await.expect("a count"), 2, "a look");
     ledger.record_entry("z", serde_json::json!({}), at(2)).await.expect("written");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_is_paused_in_its_turn_keeps_nobody_out() {
+    let place = Place::new().await;
+    let ledger = place.open().await;
+    // As a connection of the ledger is set, and as a process leaves it that is stopped in the middle.
+    let mut paused = place.database.connect().await;
+    sqlx::raw_sql("SET SESSION wait_timeout = 15; START TRANSACTION; SELECT value FROM meta WHERE name = 'turn' FOR UPDATE")
+        .fetch_all(&mut paused)
+        .await
+        .expect("the turn");
+    let placed = tokio::time::timeout(SOON, ledger.place_hold(&hold("t-1", vec![]), at(1))).await;
+    placed.expect("soon").expect("placed");
+    let settings =
+        "SELECT CAST(count(*) AS SIGNED) FROM information_schema.processlist WHERE id = CONNECTION_ID()";
+    assert!(sqlx::query(settings).fetch_all(&mut paused).await.is_err(), "the server has closed it");
+}

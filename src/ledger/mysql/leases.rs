@@ -39,14 +39,6 @@ const LEASE_VARIABLE: &str = "RETENTIOND_LEASE_MS";
 /// How often somebody who waits looks again.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
-/// Intents without outcome that nobody is at.
-pub(in crate::ledger) const OPEN_INTENTS: &str =
-    "SELECT intent.*, row_key.wrapped FROM intent JOIN row_key ON row_key.owner = intent.run_id
-     WHERE intent.ended_at IS NULL AND NOT EXISTS (
-         SELECT 1 FROM executor WHERE executor.executor = intent.executor
-             AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED))
-     ORDER BY intent.number";
-
 /// The spans of a lease.
 #[derive(Debug, Clone, Copy)]
 struct Times {

@@ -23,6 +23,11 @@ const CLAIM: &str = "SELECT step_claim.executor, step_claim.handed_in IS NOT NUL
         AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)
     WHERE step_claim.run_id = ? AND step_claim.step_id = ?";
 
+/// Claims of runs that are long over; those of the last ten are there for whoever wonders who did what.
+const FORGET: &str = "DELETE FROM step_claim WHERE run_id IN (
+    SELECT run_id FROM run WHERE status <> 'running' AND number + 10 < (
+        SELECT number FROM (SELECT number FROM run WHERE run_id = ?) AS this))";
+
 impl Server {
     /// Waits for the place of the run, or helps whoever has it.
     pub(in crate::ledger) async fn claim_part(&self, ledger: &SqlLedger) -> Result<Part, LedgerError> {
@@ -69,6 +74,7 @@ impl Server {
             .execute(write.connection())
             .await
             .during(operation)?;
+        query(FORGET).bind(run.as_str()).execute(write.connection()).await.during(operation)?;
         write.commit().await?;
         Ok(true)
     }
@@ -153,18 +159,26 @@ impl Server {
         Ok(true)
     }
 
-    /// What was handed in, those first that tell for others too.
+    /// What was handed in, once that is more than so many steps.
     pub(in crate::ledger) async fn handed_in(
         &self,
         run: &RunId,
+        known: u64,
     ) -> Result<Vec<(StepId, String)>, LedgerError> {
+        let operation = "read what was handed in";
+        let mut look = self.look().await?;
+        let count = query("SELECT count(*) FROM step_claim WHERE run_id = ? AND handed_in IS NOT NULL");
+        let count = count.bind(run.as_str()).number(&mut look).await.during(operation)?;
+        if u64::try_from(count).unwrap_or(0) <= known {
+            return Ok(Vec::new());
+        }
         let rows = query(
             "SELECT step_id, handed_in FROM step_claim WHERE run_id = ? AND handed_in IS NOT NULL ORDER BY step_id",
         );
         rows.bind(run.as_str())
-            .fetch_all(&mut self.look().await?)
+            .fetch_all(&mut look)
             .await
-            .during("read what was handed in")?
+            .during(operation)?
             .iter()
             .map(|row| Ok((StepId::new(get::<String>(row, "step_id")?), get(row, "handed_in")?)))
             .collect()

@@ -110,10 +110,14 @@ pub(super) async fn hand_in(
 }
 
 /// What was handed in.
-pub(super) async fn handed_in(ledger: &SqlLedger, run: &RunId) -> Result<Vec<(StepId, String)>, LedgerError> {
+pub(super) async fn handed_in(
+    ledger: &SqlLedger,
+    run: &RunId,
+    known: u64,
+) -> Result<Vec<(StepId, String)>, LedgerError> {
     match &ledger.engine {
         Engine::Sqlite(_) => Ok(Vec::new()),
-        Engine::Mysql(server) => server.handed_in(run).await,
+        Engine::Mysql(server) => server.handed_in(run, known).await,
     }
 }
 

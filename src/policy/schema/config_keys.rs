@@ -88,7 +88,8 @@ pub static LEDGER: Group = Group {
         required(
             "url",
             Shape::Text,
-            "sqlite://retentiond.db, or sqlite:///srv/retentiond.db for an absolute path.",
+            "sqlite://retentiond.db, sqlite:///srv/retentiond.db for an absolute path, or \
+             mysql://USER:PASSWORD@HOST/DATABASE for several daemons.",
         ),
         optional("key_file", Shape::Text, "Encrypts what a request names. Default: ledger.key."),
     ],
