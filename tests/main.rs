@@ -16,6 +16,7 @@ mod cli;
 mod conformance;
 mod crash;
 mod daemon;
+mod deploy;
 mod down;
 mod elasticsearch_store;
 mod grants;
