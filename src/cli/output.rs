@@ -334,17 +334,17 @@ pub(super) fn bar(what: &str, of: u64) -> Option<ProgressBar> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Logs {
     /// A command: its answer is what counts, so only warnings are told.
-    OfCommand,
+    Command,
     /// A process that serves and is watched on a terminal.
-    OfServiceAsText,
+    ServiceAsText,
     /// A process that serves and whose log is collected.
-    OfServiceAsJson,
+    ServiceAsJson,
 }
 
 impl Logs {
     /// The log of a process that serves: JSON where that was asked for or nobody watches.
     pub(super) fn of_service(json: bool) -> Self {
-        if json || !io::stderr().is_terminal() { Self::OfServiceAsJson } else { Self::OfServiceAsText }
+        if json || !io::stderr().is_terminal() { Self::ServiceAsJson } else { Self::ServiceAsText }
     }
 }
 
@@ -360,15 +360,15 @@ pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
             Failure::usage(format!("{name} is not valid: {error}"))
                 .hint("write `retentiond=info`, for example")
         })?,
-        None if logs == Logs::OfCommand => EnvFilter::new("retentiond=warn"),
+        None if logs == Logs::Command => EnvFilter::new("retentiond=warn"),
         None => EnvFilter::new("retentiond=info"),
     };
     let lines = tracing_subscriber::fmt().with_writer(|| Beside).with_env_filter(filter);
     let started = match logs {
-        Logs::OfServiceAsJson => lines.json().try_init(),
-        Logs::OfCommand if is_asked_for => lines.json().try_init(),
-        Logs::OfCommand => lines.without_time().with_target(false).with_ansi(stderr_has_color()).try_init(),
-        Logs::OfServiceAsText => lines.with_target(false).with_ansi(stderr_has_color()).try_init(),
+        Logs::ServiceAsJson => lines.json().try_init(),
+        Logs::Command if is_asked_for => lines.json().try_init(),
+        Logs::Command => lines.without_time().with_target(false).with_ansi(stderr_has_color()).try_init(),
+        Logs::ServiceAsText => lines.with_target(false).with_ansi(stderr_has_color()).try_init(),
     };
     // A program that has the library inside may have its own subscriber; then that one is used.
     drop(started);

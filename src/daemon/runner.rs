@@ -110,7 +110,7 @@ impl Runner {
             return Ok(Turn::Rested);
         }
         let watch = Stopwatch::start();
-        let seen = look(&world, ledger.as_ref(), &mut self.memory, now).await?;
+        let seen = Box::pin(look(&world, ledger.as_ref(), &mut self.memory, now)).await?;
         let coming = appointments(&seen.outlook(&world), now);
         tracing::debug!(now = %now, ?coming, "looked");
         let due = self.claim(ledger.as_ref(), &coming, now).await?;
@@ -124,7 +124,7 @@ impl Runner {
         });
         let Some(cause) = due else { return Ok(Turn::Rested) };
         self.memory.tries(&seen, now);
-        let ended = self.run_once(cause, now, alive).await;
+        let ended = Box::pin(self.run_once(cause, now, alive)).await;
         // What is next depends on what came of it.
         self.looked = None;
         Ok(Turn::Ran { cause, ended: Box::new(ended) })
@@ -190,7 +190,7 @@ impl Runner {
         tracing::info!(cause = cause.word(), at = %now, "run begins");
         systemd::status("a run is under way");
         self.service.note(|notes| notes.running_since = Some(now));
-        let ended = self.carried_out(now, alive).await;
+        let ended = Box::pin(self.carried_out(now, alive)).await;
         let world = self.service.world();
         let ended_at = world.clock.now();
         self.remember(&ended, ended_at);
@@ -260,7 +260,8 @@ impl Runner {
 
 /// Long work with signs of life. It is driven by this very task, so that work which holds the task up stops the signs too.
 async fn driven<T>(alive: &(dyn Fn() + Send + Sync), work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
+    // On the heap: a run is deep, and the stacks of worker threads are not.
+    let mut work = Box::pin(work);
     loop {
         tokio::select! {
             done = &mut work => return done,
