@@ -205,7 +205,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 pub async fn run(invocation: Invocation) -> u8 {
     let Cli { config, json, verb } = invocation.0;
     let operation = verb.operation();
-    let logs = if matches!(verb, Verb::Serve) { Logs::of_service(json) } else { Logs::OfCommand };
+    let logs = if matches!(verb, Verb::Serve) { Logs::of_service(json) } else { Logs::Command };
     let answer = match output::start_logging(logs) {
         Ok(()) => answer(verb, Context::new(config, json, Clock::System)).await,
         Err(failure) => Err(failure),

@@ -81,7 +81,7 @@ pub async fn serve(service: &Arc<Service>, file: &Path, loaded: &Loaded) -> Resu
     let address = address.map(|address| address.to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address, "serving");
     let broken = tokio::select! {
-        name = signals.to_stop() => {
+        name = signals.stop_asked() => {
             tracing::info!(signal = name, "stopping");
             false
         }
@@ -94,7 +94,7 @@ pub async fn serve(service: &Arc<Service>, file: &Path, loaded: &Loaded) -> Resu
     service.stop.cancel();
     let finished = tokio::select! {
         finished = tokio::time::timeout(STOP_MAX, join(&mut parts)) => finished.is_ok(),
-        name = signals.to_stop() => {
+        name = signals.stop_asked() => {
             tracing::warn!(signal = name, "stopping at once");
             false
         }

@@ -105,10 +105,23 @@ pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 /// Where nothing could be begun: a doubt, a stop, a plan that does not hold, a policy that does not fit. What goes
 /// wrong with single stores, steps or records is in the report.
 pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Result<RunReport, Trouble> {
+    run_once_until(world, order, watcher, &CancellationToken::new()).await
+}
+
+/// As [`run_once`], until the process is to stop, see [`run_until`].
+///
+/// # Errors
+/// As [`run_until`].
+pub async fn run_once_until(
+    world: &World,
+    order: Order,
+    watcher: Watcher<'_>,
+    stop: &CancellationToken,
+) -> Result<RunReport, Trouble> {
     // In doubt a ledger is not even made: an empty one beside the log would stand where the lost one belongs.
     gather::ledger_view(world).await?;
     let ledger = ledger::open(&world.config.ledger).await?;
-    let report = run_on(world, ledger.as_ref(), order, watcher).await;
+    let report = run_until(world, ledger.as_ref(), order, watcher, stop).await;
     // Evidence is published whatever came of the run.
     let published = audit::publish(ledger.as_ref(), &world.config.audit, world.clock.now()).await;
     ledger.give_back().await?;

@@ -19,6 +19,7 @@ mod conformance;
 mod crash;
 mod daemons;
 mod daemon;
+mod deploy;
 mod down;
 mod elasticsearch_store;
 mod export;

@@ -338,17 +338,17 @@ pub(super) fn bar(what: &str, of: u64) -> Option<ProgressBar> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Logs {
     /// A command: its answer is what counts, so only warnings are told.
-    OfCommand,
+    Command,
     /// A process that serves and is watched on a terminal.
-    OfServiceAsText,
+    ServiceAsText,
     /// A process that serves and whose log is collected.
-    OfServiceAsJson,
+    ServiceAsJson,
 }
 
 impl Logs {
     /// The log of a process that serves: JSON where that was asked for or nobody watches.
     pub(super) fn of_service(json: bool) -> Self {
-        if json || !io::stderr().is_terminal() { Self::OfServiceAsJson } else { Self::OfServiceAsText }
+        if json || !io::stderr().is_terminal() { Self::ServiceAsJson } else { Self::ServiceAsText }
     }
 }
 
@@ -365,20 +365,20 @@ pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
             Failure::usage(format!("{name} is not valid: {error}"))
                 .hint("write `retentiond=info`, for example")
         })?,
-        None if logs == Logs::OfCommand => EnvFilter::new("retentiond=warn"),
+        None if logs == Logs::Command => EnvFilter::new("retentiond=warn"),
         None => EnvFilter::new("retentiond=info"),
     };
     let filter = filter.and(ours_or_warnings());
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Beside);
     let below = tracing_subscriber::registry().with(telemetry::layer());
     let started = match logs {
-        Logs::OfServiceAsJson => below.with(lines.json().with_filter(filter)).try_init(),
-        Logs::OfCommand if is_asked_for => below.with(lines.json().with_filter(filter)).try_init(),
-        Logs::OfCommand => {
+        Logs::ServiceAsJson => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::Command if is_asked_for => below.with(lines.json().with_filter(filter)).try_init(),
+        Logs::Command => {
             let lines = lines.without_time().with_target(false).with_ansi(stderr_has_color());
             below.with(lines.with_filter(filter)).try_init()
         }
-        Logs::OfServiceAsText => {
+        Logs::ServiceAsText => {
             let lines = lines.with_target(false).with_ansi(stderr_has_color());
             below.with(lines.with_filter(filter)).try_init()
         }

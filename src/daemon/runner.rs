@@ -110,7 +110,7 @@ impl Runner {
             return Ok(Turn::Rested);
         }
         let watch = Stopwatch::start();
-        let seen = look(&world, ledger.as_ref(), &mut self.memory, now).await?;
+        let seen = Box::pin(look(&world, ledger.as_ref(), &mut self.memory, now)).await?;
         let coming = appointments(&seen.outlook(&world), now);
         tracing::debug!(now = %now, ?coming, "looked");
         let due = self.claim(ledger.as_ref(), &coming, now).await?;
@@ -124,7 +124,7 @@ impl Runner {
         });
         let Some(cause) = due else { return Ok(Turn::Rested) };
         self.memory.tries(&seen, now);
-        let ended = self.run_once(cause, now, alive).await;
+        let ended = Box::pin(self.run_once(cause, now, alive)).await;
         // What is next depends on what came of it.
         self.looked = None;
         Ok(Turn::Ran { cause, ended: Box::new(ended) })
@@ -190,11 +190,11 @@ impl Runner {
         tracing::info!(cause = cause.word(), at = %now, "run begins");
         systemd::status("a run is under way");
         self.service.note(|notes| notes.running_since = Some(now));
-        let ended = self.carried_out(now, alive).await;
+        let ended = Box::pin(self.carried_out(now, alive)).await;
         let world = self.service.world();
         let ended_at = world.clock.now();
         self.remember(&ended, ended_at);
-        publish(&self.service).await;
+        driven(alive, publish(&self.service)).await;
         self.service.note(|notes| notes.running_since = None);
         log(cause, &ended);
         ended
@@ -210,15 +210,7 @@ impl Runner {
         let order = Order::Scheduled { at: now, request_delay: world.config.schedule.request_delay };
         let ledger = self.service.ledger().as_ref();
         let watcher = |_| {};
-        let run = enforce::run_until(&world, ledger, order, &watcher, &self.service.stop);
-        tokio::pin!(run);
-        loop {
-            // The run is driven by this very task, so that a run which holds it up stops the signs of life too.
-            tokio::select! {
-                ended = &mut run => return ended,
-                () = tokio::time::sleep(ROUND) => alive(),
-            }
-        }
+        driven(alive, enforce::run_until(&world, ledger, order, &watcher, &self.service.stop)).await
     }
 
     /// What the next looks and the alarms have to know of a run.
@@ -263,6 +255,18 @@ impl Runner {
             notes.turned_at = Some(now);
             Note::put(&mut notes.ledger_lost, message, now);
         });
+    }
+}
+
+/// Long work with signs of life. It is driven by this very task, so that work which holds the task up stops the signs too.
+async fn driven<T>(alive: &(dyn Fn() + Send + Sync), work: impl Future<Output = T>) -> T {
+    // On the heap: a run is deep, and the stacks of worker threads are not.
+    let mut work = Box::pin(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(ROUND) => alive(),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ impl Signals {
     }
 
     /// Returns at the next SIGTERM or SIGINT, with its name; passes on every SIGHUP before.
-    pub(super) async fn to_stop(&mut self) -> &'static str {
+    pub(super) async fn stop_asked(&mut self) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",

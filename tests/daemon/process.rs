@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
-use crate::harness::{CALLER, World, wait_for};
+use crate::harness::{CALLER, World, answer_of, wait_for};
 
 /// Longer than anything here takes on a busy machine: only a test that has failed waits so long.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -237,6 +237,26 @@ fn what_a_killed_process_left_is_finished_by_the_one_beside_it() {
     assert_eq!(beside.ended().0, Some(0));
     assert_eq!(ended_runs(&world), ["done", "interrupted", "done"]);
     world.assert_settled();
+}
+
+#[test]
+fn a_signal_ends_a_run_by_hand_after_its_batch_too() {
+    let world = crowded();
+    let locked = lock(&world);
+    let mut command = world.command(&["enforce"]);
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_batch(&world);
+    assert!(Command::new("kill").args(["-s", "INT", &run.id().to_string()]).status().unwrap().success());
+    let mut said = String::new();
+    BufReader::new(run.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("the batch under way is finished"), "{said}");
+    drop(locked);
+    let report = answer_of(&run.wait_with_output().unwrap(), &["enforce"]);
+    assert_eq!((report.code, &report.json["status"]), (Some(1), &"interrupted".into()), "{report:#?}");
+    assert_eq!(world.calls("t-1").len() as u64, ROWS - FIRST_BATCH);
+    world.assert_settled();
+    world.ok("enforce");
+    assert!(world.calls("t-1").is_empty());
 }
 
 #[test]
