@@ -215,6 +215,7 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(reading::proof))
         .routes(routes!(reading::tile))
         .split_for_parts();
+    let document = plain(document);
     let text = document.to_json().unwrap_or_default();
     let router = router
         .route("/openapi.json", axum::routing::get(move || async move { health::document(text) }))
@@ -222,6 +223,13 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
         .fallback(|| async { ApiError::not_found() })
         .layer(axum::middleware::from_fn(guard::guard));
     (router, document)
+}
+
+/// The document without the router's own signs: there is none for *the rest of the path*.
+fn plain(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    document
 }
 
 /// What all handlers share.

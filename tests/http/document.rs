@@ -153,7 +153,7 @@ fn whatever_the_document_allows_or_not_is_answered_as_it_tells() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(call(served.address, "GET", "/healthz", &[], None).status, 200);
-    served.world.ok("audit verify");
+    served.stop().ok("audit verify");
 }
 
 /// Where the build goes.
