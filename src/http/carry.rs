@@ -47,7 +47,7 @@ async fn carry_out(api: &Api, plan: PlanId) {
     let world = api.world();
     match run_on(&world, api.ledger(), Order::Approve(plan.clone()), &|_| {}).await {
         Ok(report) => {
-            tracing::info!(%plan, status = report.status.word(), "an approved plan was carried out")
+            tracing::info!(%plan, status = report.status.word(), "an approved plan was carried out");
         }
         Err(error) => tracing::warn!(%plan, %error, "failed to carry out an approved plan"),
     }
