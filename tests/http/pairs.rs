@@ -133,6 +133,7 @@ fn a_refused_plan_is_approved_by_two_persons_and_carried_out() {
     world.edit("retentiond.toml", "records = 1000000", "records = 3");
     let refused = world.exits(3, "enforce").json;
     let plan = refused["refusals"][0]["approve"].as_str().unwrap().to_owned();
+    let refused_run = retentiond::id::RunId::new(refused["run_id"].as_str().unwrap());
     let served = Served::with(world, Limits::default(), Clock::System);
     let olga = served.operator();
     let anna = served.token("anna", Role::Approver, None);
@@ -146,7 +147,8 @@ fn a_refused_plan_is_approved_by_two_persons_and_carried_out() {
     let until_ended = async {
         loop {
             let run = served.ledger.runs(1).await.unwrap().remove(0);
-            if run.plan_id.as_str() == plan && run.ended_at.is_some() {
+            if run.run_id != refused_run && run.ended_at.is_some() {
+                assert_eq!((run.plan_id.as_str(), run.status.as_str()), (plan.as_str(), "done"));
                 break;
             }
             tokio::task::yield_now().await;
