@@ -60,9 +60,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 /// The audit log is published so long after a fact at most: many facts share one publication.
 const PUBLISH_AFTER: Duration = Duration::from_millis(500);
 
-/// Calls without a good token that an address may make: so many at once, and as many a minute.
-const FAILURES: u32 = 30;
-
 /// What bounds the interface. The defaults are what is shipped; tests make them small.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -72,6 +69,8 @@ pub struct Limits {
     pub queue: usize,
     /// Calls a second for each principal; twice as many at once.
     pub rate: u32,
+    /// Calls without a good token that one address may make at once; one more each second.
+    pub failures: u32,
     /// How long the head of a call may take to arrive.
     pub header_read: Duration,
     /// Largest head of a call.
@@ -86,6 +85,7 @@ impl Default for Limits {
             connections: 1_024,
             queue: 128,
             rate: 100,
+            failures: 30,
             header_read: Duration::from_secs(10),
             header_bytes: 16 * 1_024,
             body_read: Duration::from_secs(10),
@@ -217,6 +217,7 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(reading::proof))
         .routes(routes!(reading::tile))
         .split_for_parts();
+    let document = plain(document);
     let text = document.to_json().unwrap_or_default();
     let router = router
         .merge(opendsr::routes(api))
@@ -225,6 +226,13 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
         .fallback(|| async { ApiError::not_found() })
         .layer(axum::middleware::from_fn(guard::guard));
     (router, document)
+}
+
+/// The document without the router's own signs: there is none for *the rest of the path*.
+fn plain(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    document
 }
 
 /// What all handlers share.
@@ -251,7 +259,7 @@ impl Api {
             limits,
             since: Stopwatch::start(),
             rates: Mutex::new(Buckets::new(limits.rate, limits.rate.saturating_mul(2))),
-            failures: Mutex::new(Buckets::new(1, FAILURES)),
+            failures: Mutex::new(Buckets::new(1, limits.failures)),
             flights: Arc::default(),
             queue: Arc::new(Semaphore::new(limits.queue)),
             heavy: Semaphore::new(2),

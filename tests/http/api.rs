@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use retentiond::audit::checkpoint::{VerifierKey, open_note};
-use retentiond::clock::Clock;
 use retentiond::ledger::Role;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -123,15 +122,31 @@ fn a_hold_is_answered_only_when_no_batch_begun_before_it_still_runs() {
         served.post(&token, "/v1/holds", key, &body).refused(422, "unfit");
     }
     assert!(served.wait(served.ledger.holds()).unwrap().is_empty());
-    // A batch of another process holds this lock as long as it runs.
-    let lock = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(served.world.path("retentiond.db.batches.lock"));
-    drop(lock);
+    // Batches of another process hold these locks as long as they run.
+    let batches: Vec<std::fs::File> = ["batch-0", "batch-1"]
+        .iter()
+        .map(|name| {
+            let path = served.world.path("retentiond.db.locks").join(name);
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            file.lock_shared().unwrap();
+            file
+        })
+        .collect();
     let body = json!({"tenant": "t-1", "everything": true, "authority": "Court order 7"});
-    let placed = served.post(&token, "/v1/holds", "g", &body).is(201);
+    let placed = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| served.post(&token, "/v1/holds", "g", &body).is(201));
+        let in_force = async {
+            while served.ledger.holds().await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        served.wait(in_force);
+        // In force for what begins later, and not yet answered: the same key is still in flight.
+        served.post(&token, "/v1/holds", "g", &body).refused(409, "in-flight");
+        assert!(!asked.is_finished());
+        drop(batches);
+        asked.join().unwrap()
+    });
     assert!(placed["released_at"].is_null());
     let held = served.get(&token, "/v1/plan").is(200);
     let steps = held["steps"].as_array().unwrap();
@@ -221,7 +236,6 @@ fn status_and_plan_are_those_of_the_command_line() {
     let plan = served.get(&token, &format!("/v1/plan?at={at}")).is(200);
     assert_eq!(plan["plan_id"], served.world.ok(&format!("plan --at {at}"))["plan_id"]);
     assert_eq!(served.get(&token, "/v1/plan?at=soon").status, 400);
-    let _ = Clock::System;
 }
 
 #[test]

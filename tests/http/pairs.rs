@@ -133,6 +133,7 @@ fn a_refused_plan_is_approved_by_two_persons_and_carried_out() {
     world.edit("retentiond.toml", "records = 1000000", "records = 3");
     let refused = world.exits(3, "enforce").json;
     let plan = refused["refusals"][0]["approve"].as_str().unwrap().to_owned();
+    let refused_run = retentiond::id::RunId::new(refused["run_id"].as_str().unwrap());
     let served = Served::with(world, Limits::default(), Clock::System);
     let olga = served.operator();
     let anna = served.token("anna", Role::Approver, None);
@@ -143,15 +144,20 @@ fn a_refused_plan_is_approved_by_two_persons_and_carried_out() {
     assert!(records > 3, "{proposal}");
     assert!(!served.world.calls("t-1").iter().all(|id| *id == 14), "nothing is erased yet");
     approve(&served, &anna, &proposal, "a", proposal["digest"].as_str().unwrap()).is(200);
-    let until_carried_out = async {
-        while !retentiond::desk::approved_plans(&*served.ledger).await.unwrap().is_empty() {
+    let until_ended = async {
+        loop {
+            let run = served.ledger.runs(1).await.unwrap().remove(0);
+            if run.run_id != refused_run && run.ended_at.is_some() {
+                assert_eq!((run.plan_id.as_str(), run.status.as_str()), (plan.as_str(), "done"));
+                break;
+            }
             tokio::task::yield_now().await;
         }
     };
     served
-        .wait(async { tokio::time::timeout(std::time::Duration::from_secs(60), until_carried_out).await })
+        .wait(async { tokio::time::timeout(std::time::Duration::from_secs(60), until_ended).await })
         .unwrap();
-    let served = Served::with(served.stop(), Limits::default(), Clock::System);
+    assert!(served.wait(retentiond::desk::approved_plans(&*served.ledger)).unwrap().is_empty());
     assert_eq!(served.world.calls("t-1"), [14], "what is over age is gone, what has no time is parked");
     served.world.assert_settled();
     served.post(&olga, &path, "p2", &json!({})).refused(409, "conflict");
