@@ -318,6 +318,18 @@ subjects = { phone = ["caller"], agent = ["agent_id"] }
 name = "recordings"
 store = "bucket"
 found_by = { placement = "call-records", column = "recording_key", prefix = "rec/{tenant}/" }
+"#;
+
+/// No rule of age: a cache cannot tell when.
+const IN_CACHE: &str = r#"
+category = "agent-info"
+title = "Agents"
+time_zone = "Asia/Singapore"
+method = "delete"
+[[rules]]
+trigger = "request"
+deadline = "30 days"
+clause = "DPSM §5"
 [[placements]]
 name = "agents"
 store = "cache"
@@ -347,6 +359,7 @@ fn the_clients_of_the_servers_say_nothing_either() {
         ),
     );
     world.write("policies/call-data.toml", ON_SERVERS);
+    world.write("policies/agent-info.toml", IN_CACHE);
     runtime.block_on(async {
         database
             .run(&format!(
