@@ -208,7 +208,7 @@ fn nothing_that_goes_wrong_says_a_value_of_a_subject_or_a_secret() {
     let words = ["request", "create", "--tenant", "t-1", "--subject", &phone];
     aviary.run_words(&[&words[..], &["--key", "IDEMCANARY"]].concat());
     aviary.run_words(&["request", "create", "--tenant", "t-1", "--everything", "--key", "IDEMCANARY"]);
-    // A constraint that quotes a value.
+    // A trigger that quotes a value.
     aviary.world.sql(
         "calls.db",
         &format!(
@@ -216,9 +216,7 @@ fn nothing_that_goes_wrong_says_a_value_of_a_subject_or_a_secret() {
              BEGIN SELECT RAISE(ABORT, 'caller {PHONE} of AGENTCANARY is referred to'); END"
         ),
     );
-    let report = aviary.run("enforce");
-    assert_eq!(report["status"], "failed", "{report:#}");
-    aviary.run(&format!("certificate {}", report["run_id"].as_str().unwrap()));
+    aviary.run("enforce");
     aviary.look();
     aviary.world.sql("calls.db", "DROP TRIGGER refuse");
     // What a row names is no file.
@@ -232,8 +230,11 @@ fn nothing_that_goes_wrong_says_a_value_of_a_subject_or_a_secret() {
          'rec/t-1/CANARYFILE.wav'), (94, 't-1', '2021-02-01 10:00:00', '1', '2', 'A1', 'x', 'rec/t-10/CANARYFILE2.wav')",
     );
     std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
-    aviary.run("enforce");
+    let report = aviary.run("enforce");
+    assert_eq!(report["status"], "failed", "{report:#}");
+    aviary.run(&format!("certificate {}", report["run_id"].as_str().unwrap()));
     aviary.run("status");
+    aviary.look();
     // A store that is broken, one that is gone, a table that is not there, a key of another ledger.
     let whole = fs::read(aviary.world.path("calls.db")).unwrap();
     fs::write(aviary.world.path("calls.db"), [&whole[..2_000], &[0x41; 8_000][..]].concat()).unwrap();
@@ -317,6 +318,18 @@ subjects = { phone = ["caller"], agent = ["agent_id"] }
 name = "recordings"
 store = "bucket"
 found_by = { placement = "call-records", column = "recording_key", prefix = "rec/{tenant}/" }
+"#;
+
+/// No rule of age: a cache cannot tell when.
+const IN_CACHE: &str = r#"
+category = "agent-info"
+title = "Agents"
+time_zone = "Asia/Singapore"
+method = "delete"
+[[rules]]
+trigger = "request"
+deadline = "30 days"
+clause = "DPSM §5"
 [[placements]]
 name = "agents"
 store = "cache"
@@ -327,11 +340,11 @@ subjects = { agent = ["staff_id"] }
 
 #[test]
 fn the_clients_of_the_servers_say_nothing_either() {
-    let (world, database, bucket, cache) = wait_for(async {
-        let database = mariadb::Database::new().await;
-        let bucket = objects::Objects::new(&moto::endpoint(), "canaries").await;
-        (World::empty(), database, bucket, redis::database())
-    });
+    // The connections of its clients belong to one runtime.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (world, cache) = (World::empty(), redis::database());
+    let database = runtime.block_on(mariadb::Database::new());
+    let bucket = runtime.block_on(objects::Objects::new(&moto::endpoint(), "canaries"));
     let config = fs::read_to_string(world.path("retentiond.toml")).unwrap();
     let (settings, _) = config.split_once("[stores.calls]").unwrap();
     world.write(
@@ -346,7 +359,8 @@ fn the_clients_of_the_servers_say_nothing_either() {
         ),
     );
     world.write("policies/call-data.toml", ON_SERVERS);
-    wait_for(async {
+    world.write("policies/agent-info.toml", IN_CACHE);
+    runtime.block_on(async {
         database
             .run(&format!(
                 "CREATE TABLE call_record (id BIGINT PRIMARY KEY, tenant_id VARCHAR(64) NOT NULL, started_at DATETIME,
@@ -374,19 +388,19 @@ fn the_clients_of_the_servers_say_nothing_either() {
         "--subject",
         "agent=AGENTCANARY",
     ]);
-    wait_for(database.run(&format!(
+    runtime.block_on(database.run(&format!(
         "CREATE TRIGGER refuse BEFORE DELETE ON call_record FOR EACH ROW
          SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'caller {PHONE} of AGENTCANARY is referred to'"
     )));
     let failed = aviary.run("enforce");
-    assert_eq!(failed["status"], "failed", "{failed:#}");
+    assert_ne!(failed["status"], "done", "{failed:#}");
     aviary.look();
-    wait_for(database.run("DROP TRIGGER refuse"));
+    runtime.block_on(database.run("DROP TRIGGER refuse"));
     let done = aviary.run("enforce");
     assert_eq!(done["status"], "done", "{done:#}");
     assert_eq!(done["totals"]["failed"], 0);
     assert!(redis::everything(&mut connection).is_empty(), "the agent is gone");
-    assert_eq!(wait_for(bucket.content("rec/t-1/CANARYFILE.wav")), None);
+    assert_eq!(runtime.block_on(bucket.content("rec/t-1/CANARYFILE.wav")), None);
     aviary.assert_silent();
 }
 

@@ -205,7 +205,8 @@ fn no_label_names_a_tenant_and_what_is_not_known_has_no_sample() {
         "nobody looked: {:?}",
         blind.samples.keys()
     );
-    assert_eq!(blind.get("retentiond_plan_possible", &[]), 0.0);
+    assert_eq!(blind.get("retentiond_stores_unreachable", &[]), 1.0);
+    assert_eq!(blind.get("retentiond_placements_unseen", &[]), 3.0);
     board.lost();
     let text = render(&MetricFacts { snapshot: board.snapshot(), now: Utc::now() }).unwrap();
     assert_eq!(Exposition::read(&text).get("retentiond_ledger_up", &[]), 0.0);

@@ -9,6 +9,8 @@
 //!   its deadline passes.
 //! - No alarm says anything that a subject, a store or another server wrote.
 
+mod outward;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -55,12 +57,6 @@ const UNSIGNED_MAX: TimeDelta = TimeDelta::hours(1);
 /// How long the emergency stop may be on before that is told: whoever threw it knows, for a while.
 const STOPPED_MAX: TimeDelta = TimeDelta::hours(1);
 
-/// How long an export of a living account may take.
-const EXPORT_MAX: TimeDelta = TimeDelta::days(1);
-
-/// How long a message that was given up is told of.
-const GIVEN_UP_TOLD: TimeDelta = TimeDelta::days(7);
-
 /// How far the clock may be behind what the ledger has seen; the executor refuses to begin beyond the same.
 const CLOCK_SLACK: TimeDelta = TimeDelta::minutes(5);
 
@@ -87,8 +83,8 @@ pub fn standing(known: &Known, notes: &Notes, now: DateTime<Utc>) -> Vec<NewAlar
     let noted = silent(known).into_iter().chain(notes.alarms.iter().cloned());
     all.extend(noted.map(|alarm| signed(alarm, notes, now)));
     all.extend(own_state(known, now));
-    all.extend(exports(known, now));
-    all.extend(given_up(known, now));
+    all.extend(outward::exports(known, now));
+    all.extend(outward::given_up(known, now));
     all.extend(said_by_others(known, notes, now));
     all.sort_by(|one, other| one.key.cmp(&other.key));
     all.dedup_by(|one, other| one.key == other.key);
@@ -424,56 +420,6 @@ fn own_state(known: &Known, now: DateTime<Utc>) -> Vec<NewAlarm> {
         all.push(alarm("in-doubt/clock".to_owned(), "in-doubt", message, fields));
     }
     all
-}
-
-/// Exports that keep an ended account's data from going, have failed, or take too long.
-fn exports(known: &Known, now: DateTime<Utc>) -> Vec<NewAlarm> {
-    let mut all = Vec::new();
-    for export in &known.exports {
-        let grace_until = known
-            .endings
-            .iter()
-            .find(|ending| ending.tenant == export.tenant)
-            .and_then(super::known::Ending::grace_until);
-        let delays = grace_until.is_some_and(|until| until <= now);
-        if !delays && export.failure.is_none() && now - export.asked_at < EXPORT_MAX {
-            continue;
-        }
-        let what = if delays { ": it delays the erasure of an ended account" } else { "" };
-        let message = format!("export {} of {} is not finished{what}", export.export_id, export.tenant);
-        let fields = json!({
-            "export_id": export.export_id, "tenant": export.tenant, "state": export.state,
-            "asked_at": shown(export.asked_at), "delays_erasure": delays,
-        });
-        let key = format!("export-unfinished/{}", export.export_id);
-        all.push(alarm(key, "export-unfinished", message, fields));
-    }
-    all
-}
-
-/// Messages that nobody received. One alarm for each host: an alarm that cannot be delivered must not make others.
-fn given_up(known: &Known, now: DateTime<Utc>) -> Vec<NewAlarm> {
-    let mut by_host: BTreeMap<String, u64> = BTreeMap::new();
-    for row in &known.undelivered {
-        let is_recent = row.given_up_at.is_some_and(|at| now - at < GIVEN_UP_TOLD);
-        let is_withdrawn = row.failure.as_deref() == Some(super::notices::WITHDRAWN);
-        if is_recent && !is_withdrawn {
-            *by_host.entry(host_of(&row.url)).or_default() += 1;
-        }
-    }
-    let one = |(host, messages): (String, u64)| {
-        let message = format!("{messages} messages to {host} were given up");
-        let fields = json!({"host": host, "messages": messages});
-        alarm(format!("delivery-given-up/{host}"), "delivery-given-up", message, fields)
-    };
-    by_host.into_iter().map(one).collect()
-}
-
-/// The host of an address: the rest of it may hold a secret.
-fn host_of(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
 /// What one process alone can know, with its name and the time: what it cannot see, another may.

@@ -396,7 +396,7 @@ fn what_another_process_said_stands_until_it_has_been_silent_for_a_while() {
 
 #[test]
 fn every_kind_that_is_raised_is_known() {
-    let source = include_str!("../standing.rs");
+    let source = include_str!("../standing.rs").to_owned() + include_str!("outward.rs");
     for kind in KINDS {
         assert!(source.matches(&format!("\"{kind}\"")).count() >= 2, "{kind} is never raised");
     }

@@ -37,7 +37,10 @@ pub(super) fn holds_credentials(text: &str) -> bool {
 /// True for a line of a file that may show a secret, so that it is not printed.
 pub(super) fn may_show(line: &str) -> bool {
     let line = line.to_ascii_lowercase().replace('-', "_");
-    holds_credentials(&line) || SECRET_NAMES.iter().any(|name| line.contains(name))
+    // Also of an address that is written wrong: `mysql:/reader:…@db`.
+    let is_address = |word: &str| word.split_once('@').is_some_and(|(before, _)| before.contains(':'));
+    let mut words = line.split(|c: char| c.is_whitespace() || c == '"' || c == '\'');
+    holds_credentials(&line) || words.any(is_address) || SECRET_NAMES.iter().any(|name| line.contains(name))
 }
 
 /// Reports every secret in the document.
