@@ -60,7 +60,8 @@ async fn a_token_is_good_until_it_is_revoked(one: &dyn Ledger, other: &dyn Ledge
 }
 
 async fn nobody_approves_what_they_proposed(one: &dyn Ledger, other: &dyn Ledger) {
-    let action = ProposedAction::ReleaseHold { hold_id: HoldId::new("hold-1") };
+    let action =
+        ProposedAction::ReleaseHold { hold_id: HoldId::new("hold-1"), reason: "appeal lost".to_owned() };
     let made = one.propose(&action, "ann", at(100), at(1)).await.expect("proposed");
     assert_eq!((&made.action, made.proposed_by.as_str(), made.approved_at), (&action, "ann", None));
     refused(one.approve_proposal(&made.proposal_id, "ann", at(2)).await);
@@ -123,6 +124,7 @@ fn message(key: &str) -> NewDelivery {
     NewDelivery {
         key: key.to_owned(),
         kind: "alarm".to_owned(),
+        tenant: None,
         url: "https://example.org/hook".to_owned(),
         body: "{}".to_owned(),
     }
