@@ -65,7 +65,7 @@ pub struct TenantConfig {
     pub notices: Option<String>,
     /// Hosts that its callbacks may name.
     pub callback_hosts: Vec<String>,
-    /// Its id as a controller in OpenDSR.
+    /// Its id as a controller in `OpenDSR`.
     pub controller: Option<String>,
 }
 

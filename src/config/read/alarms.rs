@@ -41,8 +41,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Told> {
 
 fn alarms(section: &Section<'_>) -> Option<AlarmsConfig> {
     let default = AlarmsConfig::default();
-    let webhooks =
-        section.get("webhooks").map_or(Some(default.webhooks), |value| value.texts(|text| address(text)));
+    let webhooks = section.get("webhooks").map_or(Some(default.webhooks), |value| value.texts(address));
     let secret =
         section.get("secret").map_or(Some(None), |value| value.text().map(SecretString::from).map(Some));
     let lead = section.get("lead").map_or(Some(default.lead), |value| value.parsed(lead));
@@ -67,8 +66,7 @@ fn tenant(name: &str, value: &Value<'_>, group: &'static Group) -> Option<(Tenan
         .ok();
     let section = value.section(group)?;
     let notices = section.get("notices").map_or(Some(None), |value| value.parsed(address).map(Some));
-    let callback_hosts =
-        section.get("callback_hosts").map_or(Some(Vec::new()), |value| value.texts(|text| host(text)));
+    let callback_hosts = section.get("callback_hosts").map_or(Some(Vec::new()), |value| value.texts(host));
     let controller = section.get("controller").map_or(Some(None), |value| value.text().map(Some));
     Some((id?, TenantConfig { notices: notices?, callback_hosts: callback_hosts?, controller: controller? }))
 }
