@@ -1,4 +1,4 @@
-//! Metrics in the OpenMetrics text format, made from what the last look found. It owns names, labels and meanings; it
+//! Metrics in the text format of `OpenMetrics`, made from what the last look found. It owns names, labels and meanings; it
 //! asks neither ledger nor stores, so that nobody can make them work by asking for metrics.
 //!
 //! # Properties

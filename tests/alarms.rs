@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use retentiond::alarms::{Notes, Watched, watch_once};
+use retentiond::clock::Clock;
 use retentiond::id::TenantId;
 use retentiond::ledger::{DeliveryFate, DeliveryRow, Ledger, NewRequest, NewScope};
 use retentiond::{audit, gather};
@@ -288,11 +289,11 @@ fn a_run_over_a_limit_waits_with_an_alarm_until_it_is_approved() {
     world.edit("retentiond.toml", "records = 1000000", "records = 3");
     let refused = world.exits(3, "enforce").json;
     let plan = refused["refusals"][0]["approve"].as_str().unwrap().to_owned();
-    let now = Utc::now();
+    let now = Clock::System.now();
     let watched = look(&world, now);
     assert_eq!(keys_of(&watched, "run-refused"), BTreeSet::from([format!("run-refused/{plan}")]));
     world.ok(&format!("enforce --approve {plan}"));
-    assert_eq!(keys_of(&look(&world, Utc::now()), "run-refused"), BTreeSet::new());
+    assert_eq!(keys_of(&look(&world, Clock::System.now()), "run-refused"), BTreeSet::new());
 }
 
 #[test]
@@ -309,7 +310,7 @@ fn a_forecast_from_measured_runs_puts_a_request_at_risk_weeks_before_its_deadlin
     assert_eq!(report["totals"]["erased"], 1200);
     // The run took about a second; as if it had taken ten days, so that it is 5 records an hour.
     world.sql("retentiond.db", "UPDATE run SET started_at = ended_at - 864000000000");
-    let now = Utc::now();
+    let now = Clock::System.now();
     let insert = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < COUNT)
          INSERT INTO agent SELECT 't-10', 'S' || i, '+6590' || i FROM n";
     world.sql("calls.db", &insert.replace("COUNT", "3000"));

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use chrono::Utc;
 use retentiond::alarms::{Board, Notes, watch_once};
+use retentiond::clock::Clock;
 use retentiond::metrics::{MetricFacts, render};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -64,7 +64,7 @@ impl Aviary {
     fn look(&mut self) {
         let (metrics, bodies) = wait_for(async {
             let ledger = self.world.ledger().await;
-            let now = Utc::now();
+            let now = Clock::System.now();
             let board = Board::default();
             let world = self.world.load(now);
             let watched = watch_once(&world, &ledger, &Notes::default(), now).await.unwrap();

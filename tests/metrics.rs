@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use retentiond::alarms::{Board, Notes, watch_once};
+use retentiond::clock::Clock;
 use retentiond::http;
 use retentiond::ledger::Ledger;
 use retentiond::metrics::{MetricFacts, render};
@@ -16,7 +17,7 @@ use crate::harness::{World, wait_for};
 
 type Labels = BTreeMap<String, String>;
 
-/// A text in the OpenMetrics format, read strictly: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
+/// A text in the format of `OpenMetrics`, read strictly: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 #[derive(Debug, Default)]
 struct Exposition {
     kinds: BTreeMap<String, String>,
@@ -125,12 +126,12 @@ fn the_numbers_are_those_that_are_counted_separately() {
     world.ok("hold place --tenant T-1 --authority court");
     world.ok("request create --tenant t-10 --category agent-info --received 2026-01-01T00:00:00Z");
     let board = Board::default();
-    let now = Utc::now();
+    let now = Clock::System.now();
     let before = look(&world, &board, now);
     let rows = |condition: &str| {
         world.number("calls.db", &format!("SELECT count(*) FROM call_record WHERE {condition}"))
     };
-    let number = |of: u64| of as f64;
+    let number = |of: u64| f64::from(u32::try_from(of).unwrap());
     // All of the center is from 2021: every row with a time is long past its deadline, unless it is held.
     let due = rows("started_at IS NOT NULL AND tenant_id <> 'T-1'");
     let named = rows("recording_key IS NOT NULL AND tenant_id <> 'T-1'");
@@ -149,7 +150,7 @@ fn the_numbers_are_those_that_are_counted_separately() {
     assert_eq!(before.get("retentiond_requests_open", &[]), 1.0);
     assert_eq!(before.get("retentiond_requests_past_deadline", &[]), 1.0);
     let received: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
-    let age = (now - received).num_milliseconds() as f64 / 1_000.0;
+    let age = (now - received).to_std().unwrap().as_secs_f64();
     assert!((before.get("retentiond_request_oldest_age_seconds", &[]) - age).abs() < 0.1);
     assert_eq!(
         before.get("retentiond_alarms", &[("kind", "held-past-deadline")]),
@@ -162,7 +163,7 @@ fn the_numbers_are_those_that_are_counted_separately() {
     assert!(!before.samples.contains_key("retentiond_last_success_timestamp_seconds"), "there is no run");
     let report = world.ok("enforce");
     assert_eq!(report["status"], "done");
-    let after = look(&world, &board, Utc::now());
+    let after = look(&world, &board, Clock::System.now());
     let gone = due - rows("started_at IS NOT NULL AND tenant_id <> 'T-1'");
     let how = |place: [(&'static str, &'static str); 2]| [place[0], ("method", "delete"), place[1]];
     assert_eq!(after.get("retentiond_records_erased_total", &how(CALLS)), number(gone));
@@ -180,7 +181,7 @@ fn the_numbers_are_those_that_are_counted_separately() {
         after.get("retentiond_audit_head_size", &[]),
         number(world.number("retentiond.db", "SELECT size FROM head"))
     );
-    let again = look(&world, &board, Utc::now());
+    let again = look(&world, &board, Clock::System.now());
     assert_eq!(again.get("retentiond_runs_total", &[("status", "done")]), 1.0, "a run is counted once");
 }
 
@@ -189,7 +190,7 @@ fn no_label_names_a_tenant_and_what_is_not_known_has_no_sample() {
     let world = World::center();
     world.ok("enforce");
     let board = Board::default();
-    let seen = look(&world, &board, Utc::now());
+    let seen = look(&world, &board, Clock::System.now());
     let known = ["category", "store", "method", "kind", "status", "result", "le", "version"];
     for (labels, _) in seen.samples.values().flatten() {
         assert!(labels.keys().all(|name| known.contains(&name.as_str())), "{labels:?}");
@@ -199,7 +200,7 @@ fn no_label_names_a_tenant_and_what_is_not_known_has_no_sample() {
         );
     }
     std::fs::rename(world.path("calls.db"), world.path("away.db")).unwrap();
-    let blind = look(&world, &board, Utc::now());
+    let blind = look(&world, &board, Clock::System.now());
     assert!(
         !blind.samples.contains_key("retentiond_records_due"),
         "nobody looked: {:?}",
@@ -208,16 +209,17 @@ fn no_label_names_a_tenant_and_what_is_not_known_has_no_sample() {
     assert_eq!(blind.get("retentiond_stores_unreachable", &[]), 1.0);
     assert_eq!(blind.get("retentiond_placements_unseen", &[]), 3.0);
     board.lost();
-    let text = render(&MetricFacts { snapshot: board.snapshot(), now: Utc::now() }).unwrap();
+    let text = render(&MetricFacts { snapshot: board.snapshot(), now: Clock::System.now() }).unwrap();
     assert_eq!(Exposition::read(&text).get("retentiond_ledger_up", &[]), 0.0);
-    let empty = render(&MetricFacts { snapshot: Board::default().snapshot(), now: Utc::now() }).unwrap();
+    let empty =
+        render(&MetricFacts { snapshot: Board::default().snapshot(), now: Clock::System.now() }).unwrap();
     Exposition::read(&empty);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scraper_gets_them_from_a_listener_of_their_own_and_nothing_else() {
     let world = World::center();
-    let now = Utc::now();
+    let now = Clock::System.now();
     let ledger: Arc<dyn Ledger> = Arc::new(world.ledger().await);
     let service = Arc::new(Service::new(world.load(now), Arc::clone(&ledger)));
     let watched = watch_once(&service.world(), ledger.as_ref(), &Notes::default(), now).await.unwrap();
@@ -269,11 +271,11 @@ fn every_metric_and_label_of_the_alert_rules_and_the_dashboard_is_there() {
     let world = World::center();
     world.ok("request create --tenant t-10 --category agent-info");
     let board = Board::default();
-    look(&world, &board, Utc::now());
+    look(&world, &board, Clock::System.now());
     world.ok("enforce");
     // What was asked for after the run is still open.
     world.ok("request create --tenant t-1 --category agent-info");
-    let seen = look(&world, &board, Utc::now());
+    let seen = look(&world, &board, Clock::System.now());
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     for (file, at_least) in [("deploy/prometheus/alerts.yml", 15), ("deploy/grafana/dashboard.json", 25)] {
         let text = std::fs::read_to_string(root.join(file)).unwrap().replace("\\\"", "\"");

@@ -44,6 +44,7 @@ async fn look(service: &Service, node: &str) -> Result<Duration, crate::gather::
     let watched = watch_once(&world, ledger, &notes, world.clock.now()).await?;
     let pause = watched.pause();
     service.board.post(watched, ledger).await?;
+    tracing::debug!("looked at every promise");
     Ok(pause)
 }
 

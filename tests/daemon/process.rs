@@ -284,15 +284,46 @@ fn the_service_manager_is_told_when_it_serves_that_it_lives_and_when_it_stops() 
 }
 
 #[test]
+fn while_it_serves_it_watches_every_promise_and_shows_what_it_found_as_metrics() {
+    use std::io::{Read, Write};
+
+    let world = World::center();
+    let port = crate::servers::free_port();
+    let address = format!("127.0.0.1:{port}");
+    let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
+    let more = format!("[http]\nlisten = \"127.0.0.1:0\"\nmetrics = \"{address}\"\n");
+    let config = if config.contains("[http]") {
+        config.replace("[http]\n", &format!("[http]\nmetrics = \"{address}\"\n"))
+    } else {
+        format!("{config}{more}")
+    };
+    world.write("retentiond.toml", &config);
+    let served = Served::with(&world, &[("RETENTIOND_LOG", "retentiond=debug")]);
+    served.logged("alarm raised");
+    served.logged("looked at every promise");
+    let mut stream = TcpStream::connect(&address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let overdue = "retentiond_records_overdue{category=\"call-data\",store=\"calls\"} 16";
+    assert!(answer.lines().any(|line| line.trim_end_matches(".0") == overdue), "{answer}");
+    served.signal("TERM");
+    assert_eq!(served.ended().0, Some(0));
+}
+
+#[test]
 fn a_faulty_edit_changes_nothing_and_a_good_one_everything_at_once() {
     let world = World::center();
     let served = Served::start(&world);
-    let before = world.number("retentiond.db", "SELECT CAST(count(*) AS TEXT) FROM entry");
+    // Alarms are raised and signed beside.
+    let recorded = "SELECT CAST(count(*) AS TEXT) FROM entry WHERE body LIKE '%\"kind\":\"files-loaded\"%'";
+    let before = world.number("retentiond.db", recorded);
     world.edit("policies/call-data.toml", "period = \"6 months\"", "period = \"6 fortnights\"");
     served.signal("HUP");
     let kept = served.logged("the files are faulty; what was in force stays so");
     assert!(kept["fields"]["faults"].as_str().unwrap().starts_with("call-data.toml:"), "{kept:#}");
-    assert_eq!(world.number("retentiond.db", "SELECT CAST(count(*) AS TEXT) FROM entry"), before);
+    assert_eq!(world.number("retentiond.db", recorded), before);
     world.edit("policies/call-data.toml", "period = \"6 fortnights\"", "period = \"7 months\"");
     world.edit(
         "retentiond.toml",
