@@ -9,6 +9,7 @@ mod key;
 mod layout;
 pub mod merkle;
 mod publish;
+pub mod receipt;
 mod verify;
 
 use std::fs::DirBuilder;
@@ -192,6 +193,25 @@ pub async fn prove(dir: &Path, index: u64) -> Result<String, AuditError> {
     let folder = Folder::new(dir);
     let (_, proof) = publish::blocking(move || proof_of(&folder, index)).await?;
     Ok(proof)
+}
+
+/// The signed head of the log, to be checked with its public key.
+///
+/// # Errors
+/// [`AuditError::Usage`] where nothing was published yet, [`AuditError::Damaged`] where it is not accepted.
+pub async fn signed_head(dir: &Path) -> Result<String, AuditError> {
+    let folder = Folder::new(dir);
+    publish::blocking(move || accepted(&folder).map(|(_, note)| note)).await
+}
+
+/// A tile of the log by its path, `tile/0/000` for example; `None` where that is not exactly the path of one that is there.
+///
+/// # Errors
+/// Where it cannot be read.
+pub async fn tile(dir: &Path, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
+    let Some(tile) = Tile::parse(path) else { return Ok(None) };
+    let folder = Folder::new(dir);
+    publish::blocking(move || folder.read(&tile.path())).await
 }
 
 /// A copy of the log is in the new folder `to` once this returns: checkpoint, tiles, public key, and every entry as a

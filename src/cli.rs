@@ -18,10 +18,12 @@ mod output;
 mod plan;
 mod request;
 mod schema;
+mod serve;
 mod simulate;
 mod status;
 mod switch;
 mod tenant;
+mod token;
 mod values;
 
 use std::ffi::OsString;
@@ -32,7 +34,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::clock::Clock;
 use context::Context;
-use output::{Answer, Failure};
+use output::{Answer, Failure, Logs};
 
 /// Everything that can be typed.
 #[derive(Debug, Parser)]
@@ -79,6 +81,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Gather, plan, review, erase and verify, once.
     Enforce(enforce::EnforceArgs),
+    /// Serve: run on the schedule, and whenever a request has waited long enough.
+    Serve,
     /// Show the promises at a glance: due, overdue, at risk, held, parked, last run, audit head.
     Status,
     /// Explain one record: when it is due, why or why not, and which clause says so.
@@ -107,6 +111,9 @@ enum Verb {
     },
     /// End the emergency stop.
     Go,
+    /// Make, list and revoke the tokens of the HTTP interface.
+    #[command(subcommand)]
+    Token(token::TokenVerb),
     /// Say that a store which was moved or restored is the one meant: it is refused until then.
     Adopt(adopt::AdoptArgs),
     /// Verify, show and export the tamper-evident log.
@@ -146,6 +153,7 @@ impl Verb {
             Self::Check { .. } => "check",
             Self::Plan(_) => "plan",
             Self::Enforce(_) => "enforce",
+            Self::Serve => "serve",
             Self::Status => "show the status",
             Self::Explain(_) => "explain the record",
             Self::Simulate(_) => "simulate",
@@ -156,6 +164,7 @@ impl Verb {
             Self::Export(args) => args.operation(),
             Self::Stop { .. } => "stop",
             Self::Go => "end the stop",
+            Self::Token(verb) => verb.operation(),
             Self::Adopt(_) => "adopt the store",
             Self::Audit(verb) => verb.operation(),
             Self::Certificate(_) => "make the certificate",
@@ -196,7 +205,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 pub async fn run(invocation: Invocation) -> u8 {
     let Cli { config, json, verb } = invocation.0;
     let operation = verb.operation();
-    let answer = match output::start_logging() {
+    let logs = if matches!(verb, Verb::Serve) { Logs::of_service(json) } else { Logs::Command };
+    let answer = match output::start_logging(logs) {
         Ok(()) => answer(verb, Context::new(config, json, Clock::System)).await,
         Err(failure) => Err(failure),
     };
@@ -213,6 +223,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Check { online } => check::check(&context, online).await,
         Verb::Plan(args) => plan::plan(&context, args).await,
         Verb::Enforce(args) => enforce::enforce(&context, args).await,
+        Verb::Serve => serve::serve(&context).await,
         Verb::Status => status::status(&context).await,
         Verb::Explain(args) => explain::explain(&context, args).await,
         Verb::Simulate(args) => simulate::simulate(&context, args.from, args.to).await,
@@ -223,6 +234,7 @@ async fn answer(verb: Verb, context: Context) -> Result<Answer, Failure> {
         Verb::Export(args) => export::answer(&context, args).await,
         Verb::Stop { reason } => switch::stop(&context, reason.as_deref()).await,
         Verb::Go => switch::go(&context).await,
+        Verb::Token(verb) => token::answer(&context, verb).await,
         Verb::Adopt(args) => adopt::adopt(&context, args).await,
         Verb::Audit(verb) => audit::answer(&context, verb).await,
         Verb::Certificate(args) => certificate::certificate(&context, args).await,

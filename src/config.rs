@@ -27,8 +27,8 @@ pub struct Config {
     pub audit: PathBuf,
     /// `[limits]`.
     pub limits: Limits,
-    /// `[http] listen`.
-    pub listen: String,
+    /// `[http]`.
+    pub http: HttpConfig,
     /// `[stores.NAME]`.
     pub stores: BTreeMap<StoreId, StoreConfig>,
     /// `[rollovers.NAME]`.
@@ -61,6 +61,21 @@ impl LedgerPlace {
             Self::Sqlite { path } => Some(path),
         }
     }
+}
+
+/// Where the HTTP interface is.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Address and port.
+    pub listen: String,
+    /// The certificate chain (PEM), where it is served over TLS.
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    pub key: Option<PathBuf>,
+    /// Address and port of the metrics' own listener.
+    pub metrics: Option<String>,
+    /// Calls a second that one principal may make.
+    pub rate: Option<u64>,
 }
 
 /// When the daemon runs.

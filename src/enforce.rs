@@ -15,11 +15,14 @@ mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::audit;
+use crate::facts::LedgerFacts;
 use crate::gather::{self, Readers};
 use crate::id::{Category, PlacementId, PlanId, RunId, StepId, StoreId};
 use crate::ledger::{self, Ledger, RunRow};
@@ -43,10 +46,36 @@ pub enum Order {
         /// The instant.
         at: DateTime<Utc>,
     },
+    /// Whatever is due at this instant but for what nobody has asked for explicitly yet: requests that are younger than
+    /// the delay, and terminations that were due when they were recorded, see [`LedgerFacts::as_scheduled`].
+    Scheduled {
+        /// The instant.
+        at: DateTime<Utc>,
+        /// What a request waits since it was recorded.
+        request_delay: Duration,
+    },
     /// A plan that was written to a file.
     File(Box<Plan>),
     /// The refused steps of a stored plan.
     Approve(PlanId),
+}
+
+impl Order {
+    /// What of all that the ledger knows this order goes by.
+    fn sees(&self, known: LedgerFacts) -> LedgerFacts {
+        match self {
+            Self::Scheduled { at, request_delay } => known.as_scheduled(*at, *request_delay),
+            Self::Now { .. } | Self::File(_) | Self::Approve(_) => known,
+        }
+    }
+
+    /// True where nothing may be erased that is not in a plan that was made before.
+    fn is_fixed(&self) -> bool {
+        match self {
+            Self::Now { .. } | Self::Scheduled { .. } => false,
+            Self::File(_) | Self::Approve(_) => true,
+        }
+    }
 }
 
 /// How far a step has come; for people.
@@ -72,10 +101,23 @@ pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 /// Where nothing could be begun: a doubt, a stop, a plan that does not hold, a policy that does not fit. What goes
 /// wrong with single stores, steps or records is in the report.
 pub async fn run_once(world: &World, order: Order, watcher: Watcher<'_>) -> Result<RunReport, Trouble> {
+    run_once_until(world, order, watcher, &CancellationToken::new()).await
+}
+
+/// As [`run_once`], until the process is to stop, see [`run_until`].
+///
+/// # Errors
+/// As [`run_until`].
+pub async fn run_once_until(
+    world: &World,
+    order: Order,
+    watcher: Watcher<'_>,
+    stop: &CancellationToken,
+) -> Result<RunReport, Trouble> {
     // In doubt a ledger is not even made: an empty one beside the log would stand where the lost one belongs.
     gather::ledger_view(world).await?;
     let ledger = ledger::open(&world.config.ledger).await?;
-    let report = run_on(world, ledger.as_ref(), order, watcher).await;
+    let report = run_until(world, ledger.as_ref(), order, watcher, stop).await;
     // Evidence is published whatever came of the run.
     audit::publish(ledger.as_ref(), &world.config.audit, world.clock.now()).await?;
     report
@@ -91,13 +133,28 @@ pub async fn run_on(
     order: Order,
     watcher: Watcher<'_>,
 ) -> Result<RunReport, Trouble> {
-    let _place = ledger.claim_run().await?;
+    run_until(world, ledger, order, watcher, &CancellationToken::new()).await
+}
+
+/// As [`run_on`], until the process is to stop: from then on no batch begins, the one under way comes to its end with
+/// its outcome, and the report says [`RunStatus::Interrupted`]. What is left is due again at the next run.
+///
+/// # Errors
+/// As [`run_once`]; also where the process is to stop before anything was begun.
+pub async fn run_until(
+    world: &World,
+    ledger: &dyn Ledger,
+    order: Order,
+    watcher: Watcher<'_>,
+    stop: &CancellationToken,
+) -> Result<RunReport, Trouble> {
+    let _place = unless(stop, ledger.claim_run()).await?;
     refuse_doubts(world, ledger, &order).await?;
-    let mut readers = Readers::open_mended(world).await?;
+    let mut readers = unless(stop, Readers::open_mended(world)).await?;
     readers.prove(Some(ledger)).await?;
     let unknown = recover::recover(world, ledger, &readers).await?;
-    let (reviewed, approvals, silent) = read(world, ledger, &readers, &order).await?;
-    let mut run = Run::begin(world, ledger, &reviewed, watcher).await?;
+    let (reviewed, approvals, silent) = unless(stop, read(world, ledger, &readers, &order)).await?;
+    let mut run = Run::begin(world, ledger, &reviewed, watcher, stop).await?;
     run.failures.extend(unknown);
     run.report_silent(&silent, &readers);
     run.meet(&readers).await?;
@@ -108,13 +165,13 @@ pub async fn run_on(
     run.carry_out(&reviewed.allowed().cloned().collect::<Vec<_>>()).await?;
     let moved: Vec<Step> = reviewed.stale().cloned().chain(run.moved.drain(..)).collect();
     if !moved.is_empty() && run.stop.is_none() {
-        let (again, silent) = plan_anew(world, ledger, &readers, reviewed.plan().at, &approvals).await?;
+        let at = reviewed.plan().at;
+        let (again, silent) = plan_anew(world, ledger, &readers, &order, at, &approvals).await?;
         run.report_silent(&silent, &readers);
         ledger.extend_run(&run.row.run_id, again.plan(), world.clock.now()).await?;
-        let is_fixed = !matches!(order, Order::Now { .. });
-        let steps = again::replacements(&again, &moved, &run.drafts, is_fixed);
+        let steps = again::replacements(&again, &moved, &run.drafts, order.is_fixed());
         run.carry_out(&steps).await?;
-        run.wait_for_approval(&again, &moved, is_fixed).await?;
+        run.wait_for_approval(&again, &moved, order.is_fixed()).await?;
         if !run.moved.is_empty() {
             run.failures.push("something changed twice while the run was under way; run it again".to_owned());
         }
@@ -126,8 +183,22 @@ pub async fn run_on(
     }
     run.refusals.extend(reviewed.plan().refusals.iter().cloned());
     run.record().await?;
-    settle::settle(world, ledger, &readers, reviewed.plan().at).await?;
+    if !run.is_to_stop() {
+        settle::settle(world, ledger, &readers, &order, reviewed.plan().at).await?;
+    }
     run.end().await
+}
+
+/// What is waited for before anything is begun is not waited for any longer once the process is to stop.
+async fn unless<T, E: Into<Trouble>>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Trouble> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Trouble::Unreachable("the process is to stop; nothing was begun".into())),
+        done = work => done.map_err(Into::into),
+    }
 }
 
 /// A stop, a clock that runs behind the ledger, or an instant in the future: nothing is begun.
@@ -146,7 +217,7 @@ async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Res
         return Err(Trouble::Doubt(text));
     }
     let at = match order {
-        Order::Now { at } => *at,
+        Order::Now { at } | Order::Scheduled { at, .. } => *at,
         Order::File(plan) => plan.at,
         Order::Approve(_) => return Ok(()),
     };
@@ -167,7 +238,7 @@ async fn read(
     order: &Order,
 ) -> Result<(ReviewedPlan, Approvals, Silent), Trouble> {
     let (stored, only) = match order {
-        Order::Now { .. } => (None, None),
+        Order::Now { .. } | Order::Scheduled { .. } => (None, None),
         Order::File(plan) => (Some((**plan).clone()), None),
         Order::Approve(id) => {
             let (plan, steps) = ledger.refused(id).await?;
@@ -175,7 +246,7 @@ async fn read(
         }
     };
     let at = match (order, &stored) {
-        (Order::Now { at }, _) => *at,
+        (Order::Now { at } | Order::Scheduled { at, .. }, _) => *at,
         (_, Some(plan)) => plan.at,
         (_, None) => world.clock.now(),
     };
@@ -188,7 +259,7 @@ async fn read(
         // Only exports that the plan named: one that was asked for since was not approved by anybody.
         approvals.exports.extend(plan.refusals.iter().filter_map(|refusal| refusal.export_id.clone()));
     }
-    let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
+    let known = order.sees(gather::ledger_facts(Some(ledger), world.clock.now()).await?);
     let facts = gather::facts(world, readers, known, at).await?;
     let plan = match stored {
         Some(plan) => plan,
@@ -202,10 +273,11 @@ async fn plan_anew(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
+    order: &Order,
     at: DateTime<Utc>,
     approvals: &Approvals,
 ) -> Result<(ReviewedPlan, Silent), Trouble> {
-    let known = gather::ledger_facts(Some(ledger), world.clock.now()).await?;
+    let known = order.sees(gather::ledger_facts(Some(ledger), world.clock.now()).await?);
     let facts = gather::facts(world, readers, known, at).await?;
     let plan = plan(&world.policies, &facts, at)?;
     let reviewed = review(plan, None, &world.policies, &facts, gather::caps(world), approvals)?;
@@ -224,8 +296,11 @@ struct Run<'a> {
     refusals: Vec<Refusal>,
     failures: Vec<String>,
     stop: Option<String>,
+    /// Cancelled when the process is to stop.
+    sign: &'a CancellationToken,
+    is_interrupted: bool,
     /// How long the store took to erase the last batch: about as long as it held its locks.
-    erasing: std::time::Duration,
+    erasing: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -235,6 +310,7 @@ impl<'a> Run<'a> {
         ledger: &'a dyn Ledger,
         reviewed: &ReviewedPlan,
         watcher: Watcher<'a>,
+        sign: &'a CancellationToken,
     ) -> Result<Self, Trouble> {
         let plan = reviewed.plan();
         let row = RunRow {
@@ -259,7 +335,9 @@ impl<'a> Run<'a> {
             refusals: Vec::new(),
             failures: Vec::new(),
             stop: None,
-            erasing: std::time::Duration::ZERO,
+            sign,
+            is_interrupted: false,
+            erasing: Duration::ZERO,
         })
     }
 
@@ -286,6 +364,15 @@ impl<'a> Run<'a> {
             self.reopen(id).await?;
         }
         Ok(())
+    }
+
+    /// Asked before each batch, where the emergency stop is asked too: true where the process is to stop.
+    fn is_to_stop(&mut self) -> bool {
+        if self.sign.is_cancelled() && self.stop.is_none() {
+            self.is_interrupted = true;
+            self.stop = Some("the process is to stop".to_owned());
+        }
+        self.is_interrupted
     }
 
     fn doubt(&mut self, store: &StoreId, category: Category, message: String) {

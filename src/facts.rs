@@ -2,14 +2,19 @@
 //! Nothing here asks a store, a ledger or a clock, so that any day of any future can be planned in a test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
     Category, EntitlementId, ExportId, HoldId, PlacementId, RequestId, StoreId, SubjectKey, TenantId,
 };
 use crate::policy::{Level, Method};
+
+/// How long a termination that was due as soon as it was recorded rests before a scheduled run touches the tenant: a
+/// working day in which a slip of the hand can be taken back.
+pub const BACKDATED_REST: TimeDelta = TimeDelta::hours(24);
 
 /// Everything that the planner may know.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +50,9 @@ pub struct LedgerFacts {
     pub entitlements: Vec<ActiveEntitlement>,
     /// Exports that are neither finished nor withdrawn.
     pub exports: Vec<OpenExport>,
+    /// For a scheduled run: tenants whose termination was backdated, and until when it rests if it was due already when
+    /// it was recorded. Empty for whoever acts by an explicit order.
+    pub untouched: BTreeMap<TenantId, DateTime<Utc>>,
     /// Counts every change to the above; a step is dropped when the number of its tenants has moved.
     pub generation: u64,
     /// For each tenant ever named above: the generation of its last change.
@@ -52,6 +60,17 @@ pub struct LedgerFacts {
 }
 
 impl LedgerFacts {
+    /// The same as a scheduled run sees it at `at`: a request that has not waited `delay` since it was recorded is not
+    /// there yet, so that it can still be cancelled, and a backdated termination rests for [`BACKDATED_REST`].
+    #[must_use]
+    pub fn as_scheduled(mut self, at: DateTime<Utc>, delay: Duration) -> Self {
+        self.requests.retain(|request| request.recorded_at + delay <= at);
+        let backdated = self.terminated.iter().filter(|ended| ended.terminated_at < ended.recorded_at);
+        self.untouched =
+            backdated.map(|ended| (ended.tenant.clone(), ended.recorded_at + BACKDATED_REST)).collect();
+        self
+    }
+
     /// The generation that a step for this tenant carries: the tenant's own, or, for a step over all tenants but
     /// some, the ledger's.
     pub fn generation_of(&self, tenant: Option<&TenantId>) -> u64 {

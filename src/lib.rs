@@ -14,16 +14,21 @@
 //! 5. [`gather`], [`enforce`], [`audit`], [`evidence`] — facts in, outcomes out, proof of both
 //! 6. [`export`] — a tenant takes its data along
 //! 7. [`service`], [`config`], [`cli`] — the outside
+//! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod desk;
 pub mod enforce;
 pub mod evidence;
 pub mod export;
 pub mod facts;
 pub mod gather;
+pub mod http;
 pub mod id;
 pub mod ledger;
 pub mod plan;

@@ -12,7 +12,12 @@ fn main() -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let exit = match runtime {
-        Ok(runtime) => runtime.block_on(cli::run(invocation)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(cli::run(invocation));
+            // The answer is given: work on files that hangs does not keep the process.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => cli::failed_to_start(&error),
     };
     ExitCode::from(exit)

@@ -242,7 +242,10 @@ fn a_good_configuration_is_read_with_its_defaults() {
     assert_eq!(config.ledger.key_file, at("ledger.key"));
     assert_eq!((config.policies, config.audit), (at("policies"), at("audit")));
     assert_eq!((config.limits.records, config.limits.share_percent), (100_000, 20));
-    assert_eq!((config.schedule.cron.as_str(), config.listen.as_str()), ("30 2 * * *", "127.0.0.1:8787"));
+    assert_eq!(
+        (config.schedule.cron.as_str(), config.http.listen.as_str()),
+        ("30 2 * * *", "127.0.0.1:8787")
+    );
     assert_eq!(config.schedule.request_delay, Duration::from_secs(3_600));
     assert_eq!(config.schedule.time_zone, chrono_tz::Asia::Singapore);
     let calls = &config.stores[&StoreId::new("calls")];

@@ -15,6 +15,8 @@ mod center;
 mod cli;
 mod conformance;
 mod crash;
+mod daemon;
+mod deploy;
 mod down;
 mod elasticsearch_store;
 mod export;

@@ -29,7 +29,7 @@ const LAYERS: [(&str, u32); 26] = [
     ("desk", 56),
     ("alarms", 56),
     ("service", 57),
-    ("daemon", 60),
+    ("daemon", 61),
     ("http", 60),
     ("cli", 65),
     ("main", 70),

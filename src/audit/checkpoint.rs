@@ -120,11 +120,7 @@ impl Checkpoint {
     /// # Errors
     /// Where the origin cannot be a key's name.
     pub fn sign(&self, key: &SigningKey) -> Result<String, NotAccepted> {
-        let text = self.text();
-        let verifier = VerifierKey::new(&self.origin, key.verifying_key())?;
-        let mut bytes = verifier.id.to_vec();
-        bytes.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
-        Ok(format!("{text}\n\u{2014} {} {}\n", self.origin, STANDARD.encode(bytes)))
+        sign_note(&self.text(), &self.origin, key)
     }
 
     /// Reads a note and accepts it only where this key has signed it.
@@ -133,30 +129,49 @@ impl Checkpoint {
     /// Where the note is not exactly as the formats say, where the key's signature is missing or does not fit, where
     /// the origin is not the key's name, or where there are extension lines, which nobody could audit.
     pub fn open(note: &[u8], key: &VerifierKey) -> Result<Self, NotAccepted> {
-        let (text, signatures) = split_note(note)?;
-        let mut signed = false;
-        for line in signatures {
-            let (name, bytes) = signature_line(line)?;
-            if name != key.name || bytes[..4] != key.id {
-                // Witnesses and later keys may sign too; what we do not know counts for nothing.
-                continue;
-            }
-            let signature = Signature::from_slice(&bytes[4..])
-                .map_err(|_| NotAccepted("the log's signature has the wrong length"))?;
-            key.key
-                .verify_strict(text.as_bytes(), &signature)
-                .map_err(|_| NotAccepted("the log's signature does not fit"))?;
-            signed = true;
-        }
-        if !signed {
-            return Err(NotAccepted("it is not signed by the log's key"));
-        }
-        let checkpoint = parse_text(text)?;
+        let checkpoint = parse_text(open_note(note, key)?)?;
         if checkpoint.origin != key.name {
             return Err(NotAccepted("its origin is not the name of the log's key"));
         }
         Ok(checkpoint)
     }
+}
+
+/// The signed note of a text, under the key's name.
+///
+/// *Properties.* Signing is deterministic. What is no checkpoint begins with a line that no log is named, so that neither
+/// is taken for the other.
+///
+/// # Errors
+/// Where the name cannot be a key's name.
+pub fn sign_note(text: &str, name: &str, key: &SigningKey) -> Result<String, NotAccepted> {
+    let verifier = VerifierKey::new(name, key.verifying_key())?;
+    let mut bytes = verifier.id.to_vec();
+    bytes.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
+    Ok(format!("{text}\n\u{2014} {name} {}\n", STANDARD.encode(bytes)))
+}
+
+/// The text of a note that this key has signed.
+///
+/// # Errors
+/// Where the note is not exactly as the format says, or the key's signature is missing or does not fit.
+pub fn open_note<'n>(note: &'n [u8], key: &VerifierKey) -> Result<&'n str, NotAccepted> {
+    let (text, signatures) = split_note(note)?;
+    let mut signed = false;
+    for line in signatures {
+        let (name, bytes) = signature_line(line)?;
+        if name != key.name || bytes[..4] != key.id {
+            // Witnesses and later keys may sign too; what we do not know counts for nothing.
+            continue;
+        }
+        let signature = Signature::from_slice(&bytes[4..])
+            .map_err(|_| NotAccepted("the log's signature has the wrong length"))?;
+        key.key
+            .verify_strict(text.as_bytes(), &signature)
+            .map_err(|_| NotAccepted("the log's signature does not fit"))?;
+        signed = true;
+    }
+    if signed { Ok(text) } else { Err(NotAccepted("it is not signed by the log's key")) }
 }
 
 /// The self-contained proof text (C2SP `tlog-proof`) that entry `index` is in the tree that the note has signed.

@@ -8,7 +8,7 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 
 use crate::audit::AuditError;
-use crate::audit::checkpoint::{Checkpoint, NotAccepted, VerifierKey};
+use crate::audit::checkpoint::{Checkpoint, NotAccepted, VerifierKey, sign_note};
 use crate::audit::folder::{Access, Folder, KEY, PUBLIC_KEY};
 
 /// The signing key, with its public half under the log's name.
@@ -73,6 +73,12 @@ impl LogKey {
     /// The signed note of a checkpoint.
     pub(crate) fn sign(&self, checkpoint: &Checkpoint) -> Result<String, AuditError> {
         checkpoint.sign(&self.signing).map_err(|error| AuditError::Refused(error.to_string()))
+    }
+
+    /// The signed note of a text that is no checkpoint.
+    pub(crate) fn sign_text(&self, text: &str) -> Result<String, AuditError> {
+        sign_note(text, self.verifier.name(), &self.signing)
+            .map_err(|error| AuditError::Refused(error.to_string()))
     }
 
     fn new(signing: SigningKey, origin: &str) -> Result<Self, AuditError> {

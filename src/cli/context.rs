@@ -50,16 +50,20 @@ impl Context {
 
     /// Configuration and policies, both without an error. Warnings are shown.
     pub(super) fn world(&self) -> Result<World, Failure> {
-        let mut loaded = self.load();
+        self.world_of(&mut self.load())
+    }
+
+    /// As [`Context::world`], taken out of what was read.
+    pub(super) fn world_of(&self, loaded: &mut Loaded) -> Result<World, Failure> {
         if has_errors(&loaded.faults) {
-            return Err(self.faulty(&loaded));
+            return Err(self.faulty(loaded));
         }
         if !loaded.faults.is_empty() {
             warn(&format!("the files have warnings; see them with `retentiond check{}`", self.flag()));
         }
         match (loaded.config.take(), loaded.policies.take()) {
             (Some(config), Some(policies)) => Ok(World { config, policies, clock: self.clock }),
-            (None, _) | (_, None) => Err(self.faulty(&loaded)),
+            (None, _) | (_, None) => Err(self.faulty(loaded)),
         }
     }
 

@@ -9,11 +9,15 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use clap::Args;
 use indicatif::ProgressBar;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::output::{Answer, Failure, alarm, bar, bold, with_headings};
+use super::output::{Answer, Failure, alarm, bar, bold, note, with_headings};
 use super::values;
-use crate::enforce::{Order, PlacementReport, Progress, RunReport, RunStatus, run_once};
+use crate::enforce::{
+    Order, PlacementReport, Progress, RunReport, RunStatus, Trouble, Watcher, World, run_once_until,
+};
 use crate::id::{PlacementId, PlanId};
 use crate::plan::Plan;
 use crate::plan::text::{Column, absolute, count, counted, moment, shown, table};
@@ -40,11 +44,36 @@ pub(super) async fn enforce(context: &Context, args: EnforceArgs) -> Result<Answ
     let order = order_of(args, context.now)?;
     let world = context.world()?;
     let bars = Bars::default();
-    let report = run_once(&world, order, &|progress| bars.show(&progress)).await;
+    let watcher = |progress| bars.show(&progress);
+    let report = until_signal(&world, order, &watcher).await;
     bars.clear();
     let report = report.map_err(|trouble| Failure::trouble(&trouble))?;
     let text = text_of(&report, world.config.schedule.time_zone, context.now);
     Ok(Answer::new(&report, with_headings(&text))?.exit(report.status.exit_code()))
+}
+
+/// One run; at the first SIGINT or SIGTERM the batch that runs is finished and no other begins, at the second it ends.
+async fn until_signal(world: &World, order: Order, watcher: Watcher<'_>) -> Result<RunReport, Trouble> {
+    let failed =
+        |error: std::io::Error| Trouble::Unreachable(format!("failed to listen to signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let stop = CancellationToken::new();
+    let run = run_once_until(world, order, watcher, &stop);
+    tokio::pin!(run);
+    loop {
+        tokio::select! {
+            ended = &mut run => return ended,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.is_cancelled() {
+            let why = "it was stopped at once; the next run asks the stores what came of the batch under way";
+            return Err(Trouble::Unreachable(why.to_owned()));
+        }
+        stop.cancel();
+        note("stopping: the batch under way is finished; a second signal stops at once");
+    }
 }
 
 fn order_of(args: EnforceArgs, now: DateTime<Utc>) -> Result<Order, Failure> {
@@ -124,6 +153,7 @@ fn text_of(report: &RunReport, zone: Tz, now: DateTime<Utc>) -> String {
         RunStatus::Done => bold("done"),
         RunStatus::Failed => alarm("failed"),
         RunStatus::Refused => alarm("refused"),
+        RunStatus::Interrupted => alarm("interrupted"),
     };
     let at = absolute(report.at, zone);
     let mut text = format!("{status}: {} of plan {}, as of {at}\n", report.run_id, report.plan_id);

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::context::Context;
 use super::output::{Answer, Failure};
 use super::values;
+use crate::desk::{self, AskedGrant};
 use crate::id::EntitlementId;
-use crate::ledger::{EntitlementRow, NewEntitlement};
-use crate::plan::cover::known_entitlement;
+use crate::ledger::EntitlementRow;
 use crate::plan::text::{Column, moment, table};
 
 /// The verbs of `entitlement`.
@@ -70,10 +70,12 @@ async fn grant(context: &Context, args: GrantArgs) -> Result<Answer, Failure> {
     }
     let categories = values::categories(&args.categories);
     let world = context.world()?;
-    known_entitlement(&world.policies, &args.name, &categories).map_err(Failure::usage)?;
+    let asked = AskedGrant { name: args.name, tenant, categories, until: args.until };
+    let new = desk::grant_of(&world.policies, asked, context.now).map_err(|error| Failure::desk(&error))?;
     let desk = context.desk(&world.config).await?;
-    let new = NewEntitlement { name: args.name, tenant, categories, until: args.until };
-    let row = desk.ledger.grant_entitlement(&new, desk.now).await.map_err(|error| Failure::ledger(&error))?;
+    let row = desk::grant_entitlement(&*desk.ledger, &new, desk.now)
+        .await
+        .map_err(|error| Failure::desk(&error))?;
     let until = row.until.map_or("until it is ended".to_owned(), |until| {
         format!("until {}", moment(until, desk.zone, desk.now))
     });
@@ -84,11 +86,9 @@ async fn grant(context: &Context, args: GrantArgs) -> Result<Answer, Failure> {
 async fn end(context: &Context, id: String) -> Result<Answer, Failure> {
     let config = context.config()?;
     let desk = context.desk(&config).await?;
-    let row = desk
-        .ledger
-        .end_entitlement(&EntitlementId::new(id), desk.now)
+    let row = desk::end_entitlement(&*desk.ledger, &EntitlementId::new(id), desk.now)
         .await
-        .map_err(|error| Failure::ledger(&error))?;
+        .map_err(|error| Failure::desk(&error))?;
     let text = format!("{} is ended; what is over age is due\n", row.entitlement_id);
     let answer = Answer::new(&row, text)?;
     Ok(desk.close(answer).await)

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::context::{Context, Desk};
 use super::output::{Answer, Failure, note};
 use super::values;
+use crate::desk::{self, AskedHold, DeskError};
 use crate::id::HoldId;
-use crate::ledger::{HoldRow, LedgerError, NewHold};
-use crate::plan::cover::{known_categories, known_kinds};
+use crate::ledger::HoldRow;
 use crate::plan::text::{Column, moment, table};
 
 /// How long `place` waits for running batches before it says so: longer than a batch takes as a rule.
@@ -73,33 +73,29 @@ async fn place(context: &Context, args: PlaceArgs) -> Result<Answer, Failure> {
     let subjects = values::subjects(&args.subjects)?;
     let categories = values::categories(&args.categories);
     let authority = values::words("--authority", &args.authority)?;
-    let config = if subjects.is_empty() && categories.is_empty() {
+    let (config, policies) = if subjects.is_empty() && categories.is_empty() {
         // All of a tenant can be held although a policy is broken.
-        context.config()?
+        (context.config()?, None)
     } else {
-        // A hold on what no policy knows would keep nothing, and nobody would notice.
         let world = context.world()?;
-        known_categories(&world.policies, &categories).map_err(Failure::usage)?;
-        known_kinds(&world.policies, &values::kinds(&subjects)).map_err(Failure::usage)?;
-        world.config
+        (world.config, Some(world.policies))
     };
+    let asked = AskedHold { tenant, subjects, categories, authority };
+    let new = desk::hold_of(policies.as_ref(), asked).map_err(|error| Failure::desk(&error))?;
     let desk = context.desk(&config).await?;
-    let new = NewHold { tenant, subjects, categories, authority };
-    let row = desk.ledger.place_hold(&new, desk.now).await.map_err(|error| Failure::ledger(&error))?;
+    let row =
+        desk::record_hold(&*desk.ledger, &new, desk.now).await.map_err(|error| Failure::desk(&error))?;
     let waited = wait(&desk, &row).await;
     let answer = Answer::new(&row, format!("{}\n", row.hold_id))?;
     let answer = desk.close(answer).await;
     match waited {
         Ok(()) => Ok(answer),
-        Err(error) => Err(Failure::unmet(format!(
-            "failed to wait for batches begun before {}, which is in force for all later ones: {error}",
-            row.hold_id
-        ))),
+        Err(error) => Err(Failure::desk(&error)),
     }
 }
 
-async fn wait(desk: &Desk, row: &HoldRow) -> Result<(), LedgerError> {
-    let waiting = desk.ledger.wait_for_batches();
+async fn wait(desk: &Desk, row: &HoldRow) -> Result<(), DeskError> {
+    let waiting = desk::wait_for_batches(&*desk.ledger, &row.hold_id);
     tokio::pin!(waiting);
     match tokio::time::timeout(SILENT_WAIT, &mut waiting).await {
         Ok(done) => done,
@@ -113,11 +109,9 @@ async fn wait(desk: &Desk, row: &HoldRow) -> Result<(), LedgerError> {
 async fn release(context: &Context, id: String) -> Result<Answer, Failure> {
     let config = context.config()?;
     let desk = context.desk(&config).await?;
-    let row = desk
-        .ledger
-        .release_hold(&HoldId::new(id), desk.now)
+    let row = desk::release_hold(&*desk.ledger, &HoldId::new(id), desk.now)
         .await
-        .map_err(|error| Failure::ledger(&error))?;
+        .map_err(|error| Failure::desk(&error))?;
     let text = format!("{} is released; what was due is due at once\n", row.hold_id);
     let answer = Answer::new(&row, text)?;
     Ok(desk.close(answer).await)

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::AuditError;
+use crate::desk::{DeskError, Kind};
 use crate::gather::Trouble;
 use crate::ledger::LedgerError;
 use crate::plan::text::shown;
@@ -94,6 +95,21 @@ impl Failure {
             LedgerError::Doubt(_) => (3, "refused"),
         };
         Self::new(exit, code, error.to_string())
+    }
+
+    /// A service function says no.
+    pub(super) fn desk(error: &DeskError) -> Self {
+        let (exit, code) = match error.kind {
+            Kind::Unreachable => (1, "unreachable"),
+            Kind::Unmet => (1, "failed"),
+            Kind::Usage => (2, "usage"),
+            Kind::Unknown => (2, "unknown"),
+            Kind::Conflict => (2, "state"),
+            Kind::Refused => (3, "refused"),
+        };
+        let mut failure = Self::new(exit, code, error.message.clone());
+        failure.hint = error.hint.clone();
+        failure
     }
 
     /// The audit log could not be read or written.
@@ -314,27 +330,45 @@ pub(super) fn bar(what: &str, of: u64) -> Option<ProgressBar> {
     Some(bar)
 }
 
-/// Sends logs to standard error: as JSON lines by the filter in `RETENTIOND_LOG` (or `RUST_LOG`), else warnings only,
-/// as text.
-pub(super) fn start_logging() -> Result<(), Failure> {
+/// Who logs, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Logs {
+    /// A command: its answer is what counts, so only warnings are told.
+    Command,
+    /// A process that serves and is watched on a terminal.
+    ServiceAsText,
+    /// A process that serves and whose log is collected.
+    ServiceAsJson,
+}
+
+impl Logs {
+    /// The log of a process that serves: JSON where that was asked for or nobody watches.
+    pub(super) fn of_service(json: bool) -> Self {
+        if json || !io::stderr().is_terminal() { Self::ServiceAsJson } else { Self::ServiceAsText }
+    }
+}
+
+/// Sends logs to standard error. Of a command: as JSON lines by the filter in `RETENTIOND_LOG` (or `RUST_LOG`), else
+/// warnings only, as text. Of a process that serves: by the same filter, else from `info` on.
+pub(super) fn start_logging(logs: Logs) -> Result<(), Failure> {
     let filter = ["RETENTIOND_LOG", "RUST_LOG"].into_iter().find_map(|name| {
         std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| (name, value))
     });
-    let started = match filter {
-        Some((name, value)) => {
-            let filter = EnvFilter::try_new(value).map_err(|error| {
-                Failure::usage(format!("{name} is not valid: {error}"))
-                    .hint("write `retentiond=info`, for example")
-            })?;
-            tracing_subscriber::fmt().json().with_writer(|| Beside).with_env_filter(filter).try_init()
-        }
-        None => tracing_subscriber::fmt()
-            .without_time()
-            .with_target(false)
-            .with_ansi(stderr_has_color())
-            .with_writer(|| Beside)
-            .with_env_filter(EnvFilter::new("retentiond=warn"))
-            .try_init(),
+    let is_asked_for = filter.is_some();
+    let filter = match filter {
+        Some((name, value)) => EnvFilter::try_new(value).map_err(|error| {
+            Failure::usage(format!("{name} is not valid: {error}"))
+                .hint("write `retentiond=info`, for example")
+        })?,
+        None if logs == Logs::Command => EnvFilter::new("retentiond=warn"),
+        None => EnvFilter::new("retentiond=info"),
+    };
+    let lines = tracing_subscriber::fmt().with_writer(|| Beside).with_env_filter(filter);
+    let started = match logs {
+        Logs::ServiceAsJson => lines.json().try_init(),
+        Logs::Command if is_asked_for => lines.json().try_init(),
+        Logs::Command => lines.without_time().with_target(false).with_ansi(stderr_has_color()).try_init(),
+        Logs::ServiceAsText => lines.with_target(false).with_ansi(stderr_has_color()).try_init(),
     };
     // A program that has the library inside may have its own subscriber; then that one is used.
     drop(started);

@@ -1,5 +1,5 @@
 //! `request`: erasure requests are recorded, listed, shown and cancelled. It reads what is asked for and shapes the
-//! answers; what a request covers and by when is worked out in [`crate::plan::cover`].
+//! answers; what a request covers, by when, and how it is recorded is [`crate::desk`]'s.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -9,10 +9,9 @@ use serde_json::json;
 use super::context::Context;
 use super::output::{Answer, Failure, warn};
 use super::values;
-use crate::gather;
+use crate::desk::{self, AskedRequest, word as state_word};
 use crate::id::RequestId;
-use crate::ledger::{LedgerError, NewRequest, NewScope, RequestRow, RequestState};
-use crate::plan::cover::{NewScopeKinds, covered};
+use crate::ledger::{LedgerError, NewScope, RequestRow};
 use crate::plan::text::{Column, count, moment, table};
 
 /// The verbs of `request`.
@@ -81,61 +80,32 @@ pub(super) async fn answer(context: &Context, verb: RequestVerb) -> Result<Answe
 
 async fn create(context: &Context, args: CreateArgs) -> Result<Answer, Failure> {
     let tenant = values::tenant(&args.tenant)?;
-    let received_at = args.received.unwrap_or(context.now);
-    values::not_in_future("--received", received_at, context.now)?;
-    let idempotency_key = args.key.as_deref().map(|key| values::words("--key", key)).transpose()?;
-    let (scope, kinds) = scope_of(args.subjects, &args.categories, args.everything)?;
-    let world = context.world()?;
-    let covered = covered(&world.policies, &kinds, received_at).map_err(Failure::usage)?;
-    for category in &covered.left_out {
-        warn(&format!("category `{category}` names such subjects but has no request rule; its records stay"));
+    if let Some(received_at) = args.received {
+        values::not_in_future("--received", received_at, context.now)?;
     }
-    // The receipt starts the clock, so a request is recorded although a store cannot say whether it knows the tenant.
-    let known = match gather::knows_tenant(&world, &tenant).await {
-        Ok(true) => true,
-        Ok(false) => {
-            warn(&format!("no store knows the tenant `{tenant}`; the request is recorded all the same"));
-            false
-        }
-        Err(trouble) => {
-            warn(&format!("nobody can say now whether the tenant `{tenant}` is known: {trouble}"));
-            false
-        }
-    };
+    let idempotency_key = args.key.as_deref().map(|key| values::words("--key", key)).transpose()?;
+    let scope = scope_of(args.subjects, &args.categories, args.everything)?;
+    let world = context.world()?;
+    let asked = AskedRequest { tenant, scope, received_at: args.received, idempotency_key };
+    let new = desk::request_of(&world, asked, context.now).await.map_err(|error| Failure::desk(&error))?;
+    for warning in &new.warnings {
+        warn(warning);
+    }
     let desk = context.desk(&world.config).await?;
-    let new = NewRequest {
-        tenant,
-        scope,
-        received_at,
-        deadline: covered.deadline,
-        covers: covered.categories,
-        placements: covered.placements,
-        known,
-        idempotency_key,
-    };
-    let row = desk.ledger.create_request(&new, desk.now).await.map_err(|error| Failure::ledger(&error))?;
+    let row = desk::record_request(&*desk.ledger, &new.row, desk.now)
+        .await
+        .map_err(|error| Failure::desk(&error))?;
     let text = format!("{}\ngone by {}\n", row.request_id, moment(row.deadline, desk.zone, desk.now));
     let answer = Answer::new(&row, text)?;
     Ok(desk.close(answer).await)
 }
 
 /// What is asked for: exactly one of the three.
-fn scope_of(
-    subjects: Vec<String>,
-    categories: &[String],
-    everything: bool,
-) -> Result<(NewScope, NewScopeKinds), Failure> {
+fn scope_of(subjects: Vec<String>, categories: &[String], everything: bool) -> Result<NewScope, Failure> {
     match (subjects.is_empty(), categories.is_empty(), everything) {
-        (false, true, false) => {
-            let subjects = values::subjects(&subjects)?;
-            let kinds = NewScopeKinds::Subjects(values::kinds(&subjects));
-            Ok((NewScope::Subjects(subjects), kinds))
-        }
-        (true, false, false) => {
-            let categories = values::categories(categories);
-            Ok((NewScope::Categories(categories.clone()), NewScopeKinds::Categories(categories)))
-        }
-        (true, true, true) => Ok((NewScope::Everything, NewScopeKinds::Everything)),
+        (false, true, false) => Ok(NewScope::Subjects(values::subjects(&subjects)?)),
+        (true, false, false) => Ok(NewScope::Categories(values::categories(categories))),
+        (true, true, true) => Ok(NewScope::Everything),
         (true, true, false) => Err(Failure::usage("nothing says what is to be erased".to_owned())
             .hint("give --subject KIND=VALUE, --category C or --everything")),
         (false, false, _) | (false, true, true) | (true, false, true) => {
@@ -189,11 +159,9 @@ async fn show(context: &Context, id: &str) -> Result<Answer, Failure> {
 async fn cancel(context: &Context, id: String) -> Result<Answer, Failure> {
     let config = context.config()?;
     let desk = context.desk(&config).await?;
-    let row = desk
-        .ledger
-        .cancel_request(&RequestId::new(id), desk.now)
+    let row = desk::cancel_request(&*desk.ledger, &RequestId::new(id), desk.now)
         .await
-        .map_err(|error| Failure::ledger(&error))?;
+        .map_err(|error| Failure::desk(&error))?;
     let answer =
         Answer::new(&row, format!("{} is cancelled; no batch serves it from now on\n", row.request_id))?;
     Ok(desk.close(answer).await)
@@ -258,15 +226,4 @@ fn asks_for(row: &RequestRow) -> String {
         format!("{} {:.8}…", subject.kind, subject.fingerprint.as_str())
     };
     row.subjects.iter().map(subject).collect::<Vec<_>>().join(" or ")
-}
-
-fn state_word(state: RequestState) -> &'static str {
-    match state {
-        RequestState::Received => "received",
-        RequestState::Waiting => "waiting",
-        RequestState::Enforcing => "enforcing",
-        RequestState::Residual => "residual",
-        RequestState::Completed => "completed",
-        RequestState::Cancelled => "cancelled",
-    }
 }

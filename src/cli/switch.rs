@@ -5,16 +5,15 @@ use serde_json::json;
 use super::context::Context;
 use super::output::{Answer, Failure};
 use super::values;
+use crate::desk;
 
 /// Answers `stop`.
 pub(super) async fn stop(context: &Context, reason: Option<&str>) -> Result<Answer, Failure> {
     let reason = reason.map(|text| values::words("--reason", text)).transpose()?.unwrap_or_default();
     let config = context.config()?;
     let desk = context.desk(&config).await?;
-    desk.ledger.stop(&reason, desk.now).await.map_err(|error| Failure::ledger(&error))?;
-    let stop = desk.ledger.stopped().await.map_err(|error| Failure::ledger(&error))?;
-    let since = stop.as_ref().map(|stop| stop.stopped_at);
-    let json = json!({"stopped": true, "stopped_at": since, "reason": stop.map(|stop| stop.reason)});
+    let stop = desk::stop(&*desk.ledger, &reason, desk.now).await.map_err(|error| Failure::desk(&error))?;
+    let json = json!({"stopped": true, "stopped_at": stop.stopped_at, "reason": stop.reason});
     let answer = Answer::new(&json, "Stopped: no batch begins anywhere until `retentiond go`\n")?;
     Ok(desk.close(answer).await)
 }
@@ -23,7 +22,7 @@ pub(super) async fn stop(context: &Context, reason: Option<&str>) -> Result<Answ
 pub(super) async fn go(context: &Context) -> Result<Answer, Failure> {
     let config = context.config()?;
     let desk = context.desk(&config).await?;
-    let was_stopped = desk.ledger.go(desk.now).await.map_err(|error| Failure::ledger(&error))?;
+    let was_stopped = desk::go(&*desk.ledger, desk.now).await.map_err(|error| Failure::desk(&error))?;
     let text = if was_stopped { "Batches may begin again\n" } else { "No stop was on\n" };
     let answer = Answer::new(&json!({"stopped": false, "was_stopped": was_stopped}), text)?;
     Ok(desk.close(answer).await)

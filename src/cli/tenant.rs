@@ -10,12 +10,11 @@ use serde_json::json;
 use super::context::Context;
 use super::output::{Answer, Failure, warn};
 use super::values;
-use crate::gather;
+use crate::desk::{self, Cycle, Recorded, cycle_of};
 use crate::id::TenantId;
 use crate::ledger::{TenantRow, TenantState};
-use crate::plan::cover::{Falling, falling};
+use crate::plan::cover::Falling;
 use crate::plan::text::{Column, moment, table};
-use crate::policy::Policies;
 
 /// The verbs of `tenant`.
 #[derive(Debug, Subcommand)]
@@ -78,7 +77,7 @@ struct TenantView<'a> {
 }
 
 impl<'a> TenantView<'a> {
-    fn new(row: &'a TenantRow, falling: &[Falling]) -> Self {
+    fn new(Cycle { row, falling }: &'a Cycle) -> Self {
         Self {
             tenant: &row.tenant,
             state: row.state,
@@ -89,30 +88,22 @@ impl<'a> TenantView<'a> {
     }
 }
 
-fn falling_of(policies: &Policies, row: &TenantRow) -> Vec<Falling> {
-    match (row.state, row.terminated_at) {
-        (TenantState::Terminated, Some(at)) => falling(policies, at),
-        (TenantState::Terminated, None) | (TenantState::Active, _) => Vec::new(),
-    }
-}
-
 async fn terminate(context: &Context, tenant: &str, at: Option<DateTime<Utc>>) -> Result<Answer, Failure> {
     let tenant = values::tenant(tenant)?;
     let at = at.unwrap_or(context.now);
     values::not_in_future("--at", at, context.now)?;
     let world = context.world()?;
-    match gather::knows_tenant(&world, &tenant).await {
-        Ok(true) => {}
-        Ok(false) => warn(&format!("no store knows the tenant `{tenant}`; is it spelled right?")),
-        Err(trouble) => {
-            warn(&format!("nobody can say now whether the tenant `{tenant}` is known: {trouble}"));
-        }
-    }
     let desk = context.desk(&world.config).await?;
-    let row = desk.ledger.terminate(&tenant, at, desk.now).await.map_err(|error| Failure::ledger(&error))?;
-    let due = falling_of(&world.policies, &row);
+    let Recorded { row: cycle, warnings } =
+        desk::terminate(&world, &*desk.ledger, &tenant, Some(at), desk.now)
+            .await
+            .map_err(|error| Failure::desk(&error))?;
+    for warning in &warnings {
+        warn(warning);
+    }
+    let Cycle { row, falling: due } = &cycle;
     let mut text = format!("{tenant} is terminated as of {}\n", moment(at, desk.zone, desk.now));
-    text.push_str(&calendar(&due, desk.zone, desk.now));
+    text.push_str(&calendar(due, desk.zone, desk.now));
     let backdated = row.recorded_at > at;
     if backdated && due.iter().any(|one| one.grace_until <= desk.now) {
         text.push_str(
@@ -120,7 +111,7 @@ async fn terminate(context: &Context, tenant: &str, at: Option<DateTime<Utc>>) -
              `retentiond tenant reinstate` takes it back as long as the data is there.\n",
         );
     }
-    let answer = Answer::new(&TenantView::new(&row, &due), text)?;
+    let answer = Answer::new(&TenantView::new(&cycle), text)?;
     Ok(desk.close(answer).await)
 }
 
@@ -128,9 +119,10 @@ async fn reinstate(context: &Context, tenant: &str) -> Result<Answer, Failure> {
     let tenant = values::tenant(tenant)?;
     let config = context.config()?;
     let desk = context.desk(&config).await?;
-    let row = desk.ledger.reinstate(&tenant, desk.now).await.map_err(|error| Failure::ledger(&error))?;
+    let row =
+        desk::reinstate(&*desk.ledger, &tenant, desk.now).await.map_err(|error| Failure::desk(&error))?;
     let text = format!("{tenant} is active again; no batch serves its termination from now on\n");
-    let answer = Answer::new(&TenantView::new(&row, &[]), text)?;
+    let answer = Answer::new(&TenantView::new(&Cycle { row, falling: Vec::new() }), text)?;
     Ok(desk.close(answer).await)
 }
 
@@ -144,32 +136,27 @@ async fn rows(context: &Context, config: &crate::config::Config) -> Result<Vec<T
 async fn show(context: &Context, tenant: &str) -> Result<Answer, Failure> {
     let tenant = values::tenant(tenant)?;
     let world = context.world()?;
-    let rows = rows(context, &world.config).await?;
-    // Tenants need no registration: one of whom nothing was told lives.
-    let row = rows.into_iter().find(|row| row.tenant == tenant).unwrap_or_else(|| TenantRow {
-        tenant: tenant.clone(),
-        state: TenantState::Active,
-        terminated_at: None,
-        recorded_at: context.now,
-    });
-    let due = falling_of(&world.policies, &row);
+    let ledger = context.ledger_to_read(&world.config).await?;
+    let row =
+        desk::tenant(ledger.as_deref(), &tenant, context.now).await.map_err(|error| Failure::desk(&error))?;
+    let cycle = cycle_of(&world.policies, row);
+    let Cycle { row, falling: due } = &cycle;
     let zone = world.config.schedule.time_zone;
     let text = match (row.state, row.terminated_at) {
         (TenantState::Terminated, Some(at)) => {
             let when = moment(at, zone, context.now);
-            format!("{tenant} is terminated as of {when}\n{}", calendar(&due, zone, context.now))
+            format!("{tenant} is terminated as of {when}\n{}", calendar(due, zone, context.now))
         }
         (TenantState::Terminated, None) | (TenantState::Active, _) => format!("{tenant} is active\n"),
     };
-    Answer::new(&TenantView::new(&row, &due), text)
+    Answer::new(&TenantView::new(&cycle), text)
 }
 
 async fn list(context: &Context) -> Result<Answer, Failure> {
     let world = context.world()?;
     let tenants = rows(context, &world.config).await?;
-    let due: Vec<Vec<Falling>> = tenants.iter().map(|row| falling_of(&world.policies, row)).collect();
-    let views: Vec<TenantView<'_>> =
-        tenants.iter().zip(&due).map(|(row, due)| TenantView::new(row, due)).collect();
+    let cycles: Vec<Cycle> = tenants.into_iter().map(|row| cycle_of(&world.policies, row)).collect();
+    let views: Vec<TenantView<'_>> = cycles.iter().map(TenantView::new).collect();
     let zone = world.config.schedule.time_zone;
     let when = |at: Option<DateTime<Utc>>| at.map(|at| moment(at, zone, context.now)).unwrap_or_default();
     let columns = [

@@ -4,32 +4,17 @@
 use chrono::{DateTime, Utc};
 
 use super::output::{Failure, warn};
+use crate::desk::checks;
 use crate::id::{Category, TenantId};
-
-/// Longest value of a subject, in bytes: an e-mail address has 254 at most, and longer ones are pasted by mistake.
-const SUBJECT_BYTES_MAX: usize = 1024;
-
-/// Longest text that is kept in an audit entry, in bytes: an entry has at most 8 KiB.
-const WORDS_BYTES_MAX: usize = 1024;
 
 /// An instant as RFC 3339, which has an offset.
 pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
-    let instant = DateTime::parse_from_rfc3339(text).map_err(|error| {
-        format!("it is not an RFC 3339 time with an offset, such as 2026-01-31T12:00:00+08:00 ({error})")
-    })?;
-    if instant.timestamp_subsec_nanos() >= 1_000_000_000 {
-        return Err("it is a leap second, which no clock here can count".to_owned());
-    }
-    Ok(instant.to_utc())
+    checks::time(text)
 }
 
 /// Refuses an instant in the future where only the past counts.
 pub(super) fn not_in_future(option: &str, at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Failure> {
-    if at > now {
-        return Err(Failure::usage(format!("{option} lies in the future"))
-            .hint("it may name a past time, never a future one"));
-    }
-    Ok(())
+    checks::not_in_future(option, at, now).map_err(|error| Failure::desk(&error))
 }
 
 /// A tenant, exactly as typed. One that mixes scripts is accepted with a warning.
@@ -50,14 +35,8 @@ pub(super) fn subjects(typed: &[String]) -> Result<Vec<(String, String)>, Failur
         let Some((kind, value)) = text.split_once('=') else {
             return refuse("it is not KIND=VALUE");
         };
-        if kind.is_empty() || value.trim().is_empty() {
-            return refuse("kind or value is empty");
-        }
-        if kind.chars().any(|c| c.is_control() || c.is_whitespace()) || value.chars().any(char::is_control) {
-            return refuse("it holds a control character");
-        }
-        if value.len() > SUBJECT_BYTES_MAX || kind.len() > SUBJECT_BYTES_MAX {
-            return refuse("it is longer than 1024 bytes");
+        if let Some(why) = checks::subject_fault(kind, value) {
+            return refuse(why);
         }
         let subject = (kind.to_owned(), value.to_owned());
         if subjects.contains(&subject) {
@@ -68,11 +47,6 @@ pub(super) fn subjects(typed: &[String]) -> Result<Vec<(String, String)>, Failur
     Ok(subjects)
 }
 
-/// The kinds among subjects.
-pub(super) fn kinds(subjects: &[(String, String)]) -> Vec<String> {
-    subjects.iter().map(|(kind, _)| kind.clone()).collect()
-}
-
 /// Categories; whether a policy knows them is asked later.
 pub(super) fn categories(typed: &[String]) -> Vec<Category> {
     typed.iter().map(Category::new).collect()
@@ -80,17 +54,7 @@ pub(super) fn categories(typed: &[String]) -> Vec<Category> {
 
 /// A text in an operator's words, that is kept: not empty, one line, not too long.
 pub(super) fn words(option: &str, text: &str) -> Result<String, Failure> {
-    let text = text.trim();
-    let why = if text.is_empty() {
-        "it is empty"
-    } else if text.len() > WORDS_BYTES_MAX {
-        "it is longer than 1024 bytes"
-    } else if text.chars().any(char::is_control) {
-        "it holds a control character"
-    } else {
-        return Ok(text.to_owned());
-    };
-    Err(Failure::usage(format!("{option} is not valid: {why}")))
+    checks::words(option, text).map_err(|error| Failure::desk(&error))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Reads `retentiond.toml` and the policies that it names, and reports every fault of all of them at once.
 //! It owns the reading of files; what a policy may say is judged by `policy`, and no store is opened.
 
+mod http;
 mod rollovers;
 mod settings;
 mod stores;
@@ -33,9 +34,17 @@ pub struct Loaded {
     pub sources: BTreeMap<PathBuf, String>,
 }
 
-/// Reads the configuration and its policies, with `${NAME}` from the environment of the process.
+/// Reads the configuration and its policies, with `${NAME}` from the environment of the process or, where it is not there,
+/// from the file of that name in the folder that `CREDENTIALS_DIRECTORY` names: secrets as systemd (`LoadCredential`),
+/// Docker and Kubernetes hand them over.
 pub fn load(config_file: &Path) -> Loaded {
-    load_with(config_file, &|name| std::env::var(name).ok())
+    load_with(config_file, &|name| std::env::var(name).ok().or_else(|| credential(name)))
+}
+
+fn credential(name: &str) -> Option<String> {
+    let folder = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);
+    let text = std::fs::read_to_string(folder.join(name)).ok()?;
+    Some(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// As [`load`], with another environment.

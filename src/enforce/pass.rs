@@ -180,6 +180,9 @@ impl Run<'_> {
         shares: &mut Vec<Share>,
         batch: &Batch,
     ) -> Result<Option<Next>, Trouble> {
+        if self.is_to_stop() {
+            return Ok(Some(Next::Halt));
+        }
         let parts = parts_of(shares, batch);
         let mut intents = Vec::new();
         for (index, part) in &parts {

@@ -21,6 +21,8 @@ pub enum RunStatus {
     Failed,
     /// Something waits for an approval, a `go` or a store that proves its identity (exit 3).
     Refused,
+    /// The process was to stop; what is left is due again at the next run (exit 1).
+    Interrupted,
 }
 
 impl RunStatus {
@@ -30,6 +32,7 @@ impl RunStatus {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
         }
     }
 
@@ -37,7 +40,7 @@ impl RunStatus {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::Failed => 1,
+            Self::Failed | Self::Interrupted => 1,
             Self::Refused => 3,
         }
     }
@@ -98,6 +101,7 @@ impl Run<'_> {
     pub(super) async fn end(mut self) -> Result<RunReport, Trouble> {
         self.failures.dedup();
         let status = match (self.failures.is_empty(), self.refusals.is_empty()) {
+            _ if self.is_interrupted => RunStatus::Interrupted,
             (false, _) => RunStatus::Failed,
             (true, false) => RunStatus::Refused,
             (true, true) => RunStatus::Done,

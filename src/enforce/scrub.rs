@@ -16,8 +16,13 @@ use crate::stores::{Store, StoreError};
 
 impl Run<'_> {
     /// Rebuilds what stores still keep of zeroed bytes, once per placement, and settles each step's level.
+    /// Once the process is to stop nothing is rebuilt: the scrub stays owed, and the next run begins with it.
     pub(super) async fn scrub(&mut self) -> Result<(), Trouble> {
         for placement in self.ledger.scrubs_owed().await? {
+            if self.is_to_stop() {
+                self.leave_scrub(&placement);
+                continue;
+            }
             let Some((_, known)) = self.world.policies.placement(&placement) else {
                 self.failures.push(format!(
                     "placement `{placement}` is to be scrubbed, but no policy names it any more: put it back"
@@ -32,8 +37,16 @@ impl Run<'_> {
                     None => continue,
                 },
             };
-            match insist(|| store.scrub(known)).await {
-                Ok(scrubbed) => {
+            let sign = self.sign;
+            let scrubbed = tokio::select! {
+                biased;
+                // Rebuilding may take hours and can be begun anew at any time.
+                () = sign.cancelled() => None,
+                scrubbed = insist(|| store.scrub(known)) => Some(scrubbed),
+            };
+            match scrubbed {
+                None => self.leave_scrub(&placement),
+                Some(Ok(scrubbed)) => {
                     let wanted =
                         known.accept_level.map_or(Method::Zero.level(), |l| l.min(Method::Zero.level()));
                     let reached = reached(&store.capability(), known, scrubbed.level);
@@ -49,7 +62,7 @@ impl Run<'_> {
                         draft.reach(reached);
                     }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     self.failures.push(error.to_string());
                     for draft in self.drafts.iter_mut().filter(|draft| draft.is_zero_on(&placement)) {
                         draft.fail(error.to_string());
@@ -65,6 +78,13 @@ impl Run<'_> {
         }
         self.state_residual().await;
         Ok(())
+    }
+
+    /// The steps that need the scrub have not reached their level.
+    fn leave_scrub(&mut self, placement: &PlacementId) {
+        for draft in self.drafts.iter_mut().filter(|draft| draft.is_zero_on(placement)) {
+            draft.fail("the run was interrupted before the scrub that it needs");
+        }
     }
 
     /// States what is left of erased records where nobody can reach it: what the store keeps by itself, and the sets of

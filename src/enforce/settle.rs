@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use super::Order;
 use crate::facts::{Facts, LedgerFacts, OpenRequest, RequestScope};
 use crate::gather::{self, Readers, Trouble, World};
 use crate::id::PlacementId;
@@ -27,10 +28,12 @@ pub(super) async fn settle(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
+    order: &Order,
     at: DateTime<Utc>,
 ) -> Result<(), Trouble> {
     let now = world.clock.now();
-    let known = gather::ledger_facts(Some(ledger), now).await?;
+    // A request that the run left out is not settled by it either: nobody has begun it, and it can be cancelled.
+    let known = order.sees(gather::ledger_facts(Some(ledger), now).await?);
     if known.requests.iter().all(|request| request.received_at > at) {
         return Ok(());
     }

@@ -347,6 +347,9 @@ impl Run<'_> {
 
     /// Permit, erase, read back, outcome. `None` where the unit must halt.
     async fn erase(&mut self, line: &Line, batch: &Batch) -> Result<Option<Verified>, Trouble> {
+        if self.is_to_stop() {
+            return Ok(None);
+        }
         let intent = self.intent(&line.step, batch)?;
         let guard = match self.ledger.begin_batch(&intent, self.world.clock.now()).await? {
             Permit::Granted(guard) => guard,

@@ -5,7 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::LedgerError;
+use super::{LedgerError, ProposedAction};
 
 /// Longest body, in bytes: an entry is read and hashed whole, by people too.
 const BODY_BYTES_MAX: usize = 8 * 1024;
@@ -53,6 +53,21 @@ pub(super) fn at(instant: DateTime<Utc>) -> String {
 /// SHA-256 (hex) of words that an operator wrote: they stay in the ledger, the entry shows that they are the same.
 pub(super) fn words(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// A proposed action as entries tell it: somebody's words by their digest only.
+pub(super) fn proposed(action: &ProposedAction) -> Value {
+    match action {
+        ProposedAction::ReleaseHold { hold_id, reason } => {
+            json!({"kind": "release-hold", "hold_id": hold_id, "reason_sha256": words(reason)})
+        }
+        ProposedAction::TerminateTenant { tenant, terminated_at } => {
+            json!({"kind": "terminate-tenant", "tenant": tenant, "terminated_at": at(*terminated_at)})
+        }
+        ProposedAction::ApprovePlan { plan_id, records } => {
+            json!({"kind": "approve-plan", "plan_id": plan_id, "records": records})
+        }
+    }
 }
 
 fn canonical(fields: &Map<String, Value>) -> String {

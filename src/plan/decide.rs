@@ -15,6 +15,7 @@ use super::{
 };
 use crate::facts::{
     ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenExport, OpenRequest, RequestScope,
+    TerminatedTenant,
 };
 use crate::id::{Category, HoldId, PlacementId, PlanId, SubjectKey, TenantId};
 use crate::policy::{Period, Placement, Policies, Policy, Records, Rule, Trigger};
@@ -241,6 +242,16 @@ fn names(categories: &[Category], category: &Category) -> bool {
     categories.is_empty() || categories.contains(category)
 }
 
+/// Until when a termination rests whose grace was over already when it was recorded; the end of its grace otherwise.
+pub(super) fn rests_until(
+    ledger: &LedgerFacts,
+    ended: &TerminatedTenant,
+    grace_until: DateTime<Utc>,
+) -> DateTime<Utc> {
+    let rest = ledger.untouched.get(&ended.tenant).copied().filter(|_| grace_until <= ended.recorded_at);
+    rest.unwrap_or(grace_until)
+}
+
 fn runs(entitlement: &ActiveEntitlement, now: DateTime<Utc>) -> bool {
     entitlement.until.is_none_or(|until| now < until)
 }
@@ -349,7 +360,7 @@ impl<'a> Frame<'a, '_> {
             group.request = Some(request);
             let rests = match &request.scope {
                 RequestScope::Everything | RequestScope::Categories(_) => {
-                    self.rests_until(tenant, ledger, rule, request.received_at)
+                    self.awaited(tenant, ledger, rule, request.received_at)
                 }
                 RequestScope::Subjects(_) => None,
             };
@@ -363,12 +374,14 @@ impl<'a> Frame<'a, '_> {
         if let (Some(ended), Some(rule)) = (ended, self.policy.rule(Trigger::Termination)) {
             let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
             let grace_until = due::due_at(ended.terminated_at, grace, self.policy.time_zone);
-            let rests = self.rests_until(tenant, ledger, rule, ended.terminated_at);
-            let is_over = grace_until <= self.now && rests.is_none();
+            let rest = rests_until(ledger, ended, grace_until);
+            let awaited = self.awaited(tenant, ledger, rule, ended.terminated_at);
+            let rest = grace_until.max(rest).max(awaited.unwrap_or(grace_until));
+            let is_over = rest <= self.now;
             let reason = if is_over { Reason::Termination } else { Reason::Grace };
             let mut group = self.group(&one, any(), &taken, reason, Some(rule));
             group.start = Some(ended.terminated_at);
-            group.until = Some(rests.map_or(grace_until, |until| until.max(grace_until)));
+            group.until = Some(if is_over { grace_until } else { rest });
             groups.push(group);
             return groups;
         }
@@ -386,7 +399,7 @@ impl<'a> Frame<'a, '_> {
     }
 
     /// Until when an export that is not finished keeps what a rule would take now.
-    fn rests_until(
+    fn awaited(
         &self,
         tenant: &TenantId,
         ledger: &LedgerFacts,

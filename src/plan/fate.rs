@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{awaited_until, deadline_of};
+use super::decide::{awaited_until, deadline_of, rests_until};
 use super::{Disposition, Reason, due};
 use crate::facts::{LedgerFacts, RequestScope};
 use crate::id::{Category, SubjectKey, TenantId};
@@ -114,10 +114,9 @@ fn unheld(
     if let (Some(ended), Some(rule)) = (ended, policy.rule(Trigger::Termination)) {
         let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
         let grace_until = due::due_at(ended.terminated_at, grace, policy.time_zone);
-        let rests = rests(rule, ended.terminated_at);
-        let is_over = grace_until <= now && rests.is_none();
-        let reason = if is_over { Reason::Termination } else { Reason::Grace };
-        let due_at = rests.map_or(grace_until, |until| until.max(grace_until));
+        let rest = grace_until.max(rests_until(ledger, ended, grace_until));
+        let due_at = rest.max(rests(rule, ended.terminated_at).unwrap_or(rest));
+        let reason = if due_at <= now { Reason::Termination } else { Reason::Grace };
         return of(reason, Trigger::Termination, ended.terminated_at, due_at);
     }
     let Some(rule) = policy.rule(Trigger::Age) else { return Fate::keep(None) };

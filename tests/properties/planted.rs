@@ -69,9 +69,8 @@ fn ledger() -> LedgerFacts {
             categories: Vec::new(),
             until: Some(now() + Duration::days(1)),
         }],
-        exports: Vec::new(),
         generation: 9,
-        generations: BTreeMap::new(),
+        ..LedgerFacts::default()
     };
     ledger.generations = ["t-1", "T-1", "t-10", "gone"].map(|name| (tenant(name), 9)).into();
     ledger
@@ -548,7 +547,10 @@ const OTHERWISE_WRONG: [Bug; 37] = [
 ];
 
 /// What changed about the facts although the plan is good.
-const OTHER_FACTS: [Bug; 8] = [
+const OTHER_FACTS: [Bug; 9] = [
+    ("a termination that was due when it was recorded still rests", |s| {
+        s.facts.ledger.untouched.insert(tenant("t-10"), now() + TICK);
+    }),
     ("the grace ends a second later", |s| {
         // 15 days before, the zone's clock showed the same: it has no clock changes.
         s.facts.ledger.terminated[0].terminated_at = now() - Duration::days(15) + Duration::seconds(1);
@@ -597,6 +599,19 @@ fn every_planted_bug_is_found() {
         }
     }
     assert!(missed.is_empty(), "the review lets pass: {missed:#?}");
+}
+
+#[test]
+fn the_rest_of_a_backdated_termination_ends_on_its_instant_and_is_none_where_the_grace_still_ran() {
+    let mut over = Spoilt::new();
+    over.facts.ledger.untouched.insert(tenant("t-10"), now());
+    assert_eq!(over.sealed().found(), None);
+    let mut ran = Spoilt::new();
+    for ended in ran.facts.ledger.terminated.iter_mut().filter(|ended| ended.tenant == tenant("t-10")) {
+        ended.recorded_at = ended.terminated_at + Duration::days(1);
+    }
+    ran.facts.ledger.untouched.insert(tenant("t-10"), now() + TICK);
+    assert_eq!(ran.sealed().found(), None);
 }
 
 #[test]

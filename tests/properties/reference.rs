@@ -63,7 +63,10 @@ fn but_for_holds(world: &World, policy: &Policy, rows: &Placement, record: &Reco
     for ended in world.ledger.terminated.iter().filter(|ended| ended.tenant == *tenant) {
         if has(Trigger::Termination) && ended.terminated_at <= now {
             let grace = policy.rules.iter().find_map(|rule| rule.grace).expect("a termination has its grace");
-            let over = ends(ended.terminated_at, grace, policy) <= now
+            let grace_ends = ends(ended.terminated_at, grace, policy);
+            let rests = world.ledger.untouched.get(tenant).is_some_and(|until| *until > now);
+            let over = grace_ends <= now
+                && !(rests && grace_ends <= ended.recorded_at)
                 && !is_awaited(world, policy, tenant, Trigger::Termination, ended.terminated_at);
             return Some(if over { Reason::Termination } else { Reason::Grace });
         }

@@ -256,11 +256,16 @@ fn any_ledger(now: DateTime<Utc>) -> impl Strategy<Value = LedgerFacts> {
     (
         prop::collection::vec(any_hold(), 0..4),
         prop::collection::vec(any_request(now), 0..4),
-        prop::collection::btree_map(any_tenant(), any_turn(now), 0..3),
+        prop::collection::btree_map(
+            any_tenant(),
+            (any_turn(now), prop::sample::select(vec![0, 1, 40])),
+            0..3,
+        ),
         prop::collection::vec(any_entitlement(now), 0..4),
         prop::collection::vec(any_export(now), 0..3),
+        any_turn(now),
     )
-        .prop_map(|(mut holds, mut requests, terminated, mut entitlements, mut exports)| {
+        .prop_map(|(mut holds, mut requests, terminated, mut entitlements, mut exports, rest)| {
             // Ids are given once the lists are there, so that no two are the same.
             for (number, hold) in holds.iter_mut().enumerate() {
                 hold.hold_id = HoldId::new(format!("hold-{number}"));
@@ -275,18 +280,24 @@ fn any_ledger(now: DateTime<Utc>) -> impl Strategy<Value = LedgerFacts> {
                 export.export_id = ExportId::new(format!("exp-{number}"));
             }
             requests.sort_by(|a, b| (a.received_at, &a.request_id).cmp(&(b.received_at, &b.request_id)));
-            let terminated = terminated
-                .into_iter()
-                .map(|(tenant, at)| TerminatedTenant { tenant, terminated_at: at, recorded_at: at })
-                .collect();
+            // Told at once, or later: then a scheduled run may let them rest.
+            let told = |(tenant, (at, days)): (TenantId, (DateTime<Utc>, i64))| TerminatedTenant {
+                tenant,
+                terminated_at: at,
+                recorded_at: at + Duration::days(days),
+            };
+            let terminated: Vec<TerminatedTenant> = terminated.into_iter().map(told).collect();
+            let backdated = terminated.iter().filter(|ended| ended.terminated_at < ended.recorded_at);
+            let untouched = backdated.map(|ended| (ended.tenant.clone(), rest)).collect();
             LedgerFacts {
                 terminated,
                 requests,
                 holds,
                 entitlements,
                 exports,
+                untouched,
                 generation: 7,
-                generations: BTreeMap::new(),
+                ..LedgerFacts::default()
             }
         })
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{Settings, rollovers, stores};
-use crate::config::{Config, LedgerConfig, LedgerPlace, Limits, ScheduleConfig};
+use super::{Settings, http, rollovers, stores};
+use crate::config::{Config, HttpConfig, LedgerConfig, LedgerPlace, Limits, ScheduleConfig};
 use crate::policy::parse::{TIME_ZONE_DEFAULT, zone};
 use crate::policy::schema::{AUDIT, HTTP, LEDGER, LIMITS, POLICIES, SCHEDULE};
 use crate::policy::tree::{Group, Section, Value, Wrong};
@@ -15,8 +15,6 @@ use crate::schedule::CronExpr;
 
 /// Every night at half past two, when a contact center is quiet.
 const CRON_DEFAULT: &str = "30 2 * * *";
-
-const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
 
 /// An hour in which a request can still be cancelled.
 const REQUEST_DELAY_DEFAULT: Duration = Duration::from_secs(3_600);
@@ -34,15 +32,17 @@ pub(super) fn read(root: &Section<'_>, file: &Path, base: &Path) -> Settings {
     let audit =
         in_optional(optional(root, "audit", &AUDIT), "path", || Some(base.join("audit")), |v| path(v, base));
     let limits = section(root, "limits", &LIMITS).and_then(|section| read_limits(&section));
-    let listen = || Some(LISTEN_DEFAULT.to_owned());
-    let listen = in_optional(optional(root, "http", &HTTP), "listen", listen, |value| value.parsed(address));
+    let http = match optional(root, "http", &HTTP) {
+        None => http::read(None, base),
+        Some(section) => section.and_then(|section| http::read(Some(&section), base)),
+    };
     let stores = stores::read(root, base);
     let own =
         stores::Own { file, ledger: ledger.as_ref(), audit: audit.as_deref(), policies: policies.as_deref() };
     if let Some(stores) = &stores {
         stores::keep_apart(root, stores, &own);
     }
-    let config = join(file, ledger, policies.clone(), schedule, audit, limits, listen, stores.clone());
+    let config = join(file, ledger, policies.clone(), schedule, audit, limits, http, stores.clone());
     let config = config.zip(rollovers::read(root)).map(|(config, rollovers)| Config { rollovers, ..config });
     Settings { config, policies, stores }
 }
@@ -55,7 +55,7 @@ fn join(
     schedule: Option<ScheduleConfig>,
     audit: Option<PathBuf>,
     limits: Option<Limits>,
-    listen: Option<String>,
+    http: Option<HttpConfig>,
     stores: Option<std::collections::BTreeMap<crate::id::StoreId, crate::config::StoreConfig>>,
 ) -> Option<Config> {
     Some(Config {
@@ -65,7 +65,7 @@ fn join(
         schedule: schedule?,
         audit: audit?,
         limits: limits?,
-        listen: listen?,
+        http: http?,
         stores: stores?,
         rollovers: std::collections::BTreeMap::new(),
     })
@@ -202,18 +202,6 @@ fn share(text: &str) -> Result<u32, Wrong> {
             "write a whole percentage, \"1%\" to \"100%\"",
         )
     })
-}
-
-fn address(text: &str) -> Result<String, Wrong> {
-    let port = text
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty())
-        .and_then(|(_, port)| port.parse::<u16>().ok());
-    if port.is_none() || text.contains(char::is_whitespace) {
-        let message = format!("`{}` is not an address with a port", text.escape_debug());
-        return Err(Wrong::new(message, "for example 127.0.0.1:8787"));
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

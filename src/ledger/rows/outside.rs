@@ -62,6 +62,8 @@ pub enum ProposedAction {
     ReleaseHold {
         /// Which.
         hold_id: HoldId,
+        /// Why, in the words of who proposes it.
+        reason: String,
     },
     /// End a tenant's account.
     TerminateTenant {

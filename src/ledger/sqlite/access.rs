@@ -12,7 +12,7 @@ use super::write::{
     word_of,
 };
 use crate::id::{ProposalId, TenantId, TokenId};
-use crate::ledger::entry::at;
+use crate::ledger::entry::{at, proposed};
 use crate::ledger::{AnswerClaim, GivenAnswer, LedgerError, NewToken, ProposalRow, ProposedAction, TokenRow};
 
 /// How long a question counts as being answered: far longer than an answer takes, so whoever claimed it is dead.
@@ -110,8 +110,9 @@ pub(super) async fn propose(
     .await
     .during("record a proposal")?;
     let row = proposal(write.connection(), &id).await?;
-    let fields =
-        json!({"proposal_id": id, "action": action, "proposed_by": by, "expires_at": at(expires_at)});
+    let fields = json!({
+        "proposal_id": id, "action": proposed(action), "proposed_by": by, "expires_at": at(expires_at),
+    });
     write.append("proposed", fields, now).await?;
     write.commit().await?;
     Ok(row)
@@ -152,7 +153,11 @@ pub(super) async fn approve_proposal(
         .during("approve a proposal")?;
     let row = proposal(write.connection(), id).await?;
     write
-        .append("approved", json!({"proposal_id": id, "action": row.action, "approved_by": by}), now)
+        .append(
+            "approved",
+            json!({"proposal_id": id, "action": proposed(&row.action), "approved_by": by}),
+            now,
+        )
         .await?;
     write.commit().await?;
     Ok(row)

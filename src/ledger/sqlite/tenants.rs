@@ -118,7 +118,8 @@ pub(super) async fn facts(ledger: &SqliteLedger) -> Result<LedgerFacts, LedgerEr
             Ok((tenant, unsigned(get(row, "generation")?, "generation")?))
         })
         .collect::<Result<BTreeMap<_, _>, LedgerError>>()?;
-    Ok(LedgerFacts { terminated, requests, holds, entitlements, exports, generation, generations })
+    let told = LedgerFacts { terminated, requests, holds, entitlements, exports, ..LedgerFacts::default() };
+    Ok(LedgerFacts { generation, generations, ..told })
 }
 
 async fn one(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Option<TenantRow>, LedgerError> {

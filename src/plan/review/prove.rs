@@ -295,11 +295,15 @@ impl Case<'_> {
             .find(|t| Some(&t.tenant) == self.step.tenant.as_ref())
             .ok_or("the tenant is not terminated")?;
         let grace = self.rule.grace.ok_or("the rule has no grace")?;
-        if calendar::is_over(ended.terminated_at, grace, self.policy.time_zone, self.at) {
-            Ok(Scope { subjects: None, times: Times::Any })
-        } else {
-            Err("the grace is not over".into())
+        let is_over = |at| calendar::is_over(ended.terminated_at, grace, self.policy.time_zone, at);
+        if !is_over(self.at) {
+            return Err("the grace is not over".into());
         }
+        let rests = self.facts.ledger.untouched.get(&ended.tenant).is_some_and(|until| self.at < *until);
+        if rests && is_over(ended.recorded_at) {
+            return Err("the termination was due when it was recorded, and rests".into());
+        }
+        Ok(Scope { subjects: None, times: Times::Any })
     }
 
     fn over_age(&self, sampled: &mut Sampled) -> Result<Scope, String> {

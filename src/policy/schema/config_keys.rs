@@ -129,7 +129,17 @@ pub static LIMITS: Group = Group {
 /// `[http]`.
 pub static HTTP: Group = Group {
     name: "[http]",
-    keys: &[optional("listen", Shape::Text, "Address and port. Default: 127.0.0.1:8787.")],
+    keys: &[
+        optional(
+            "listen",
+            Shape::Text,
+            "Address and port; without a certificate only this machine's. Default: 127.0.0.1:8787.",
+        ),
+        optional("certificate", Shape::Text, "Certificate chain (PEM), for TLS."),
+        optional("key", Shape::Text, "Its key (PEM)."),
+        optional("metrics", Shape::Text, "Address and port of the metrics' own listener. Default: none."),
+        optional("rate", Shape::Count, "Calls a second that one principal may make. Default: 100."),
+    ],
 };
 
 /// A store of kind `mysql`.
