@@ -20,6 +20,8 @@
 //! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 //! 6. [`export`] — a tenant takes its data along
 //! 7. [`service`], [`config`], [`cli`] — the outside
+//! 6. [`service`], [`daemon`], [`config`], [`cli`] — the outside
+//! 6. [`desk`], [`service`], [`http`], [`config`], [`cli`] — the outside
 
 pub mod alarms;
 pub mod audit;

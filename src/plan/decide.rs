@@ -1,28 +1,23 @@
 //! The order of precedence: hold > request > termination > entitlement > age, decided once for whole groups of
 //! records. It owns which group a record falls into; the calendar is `due`'s, the counting is the stores'.
 
+mod rest;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+pub(super) use self::rest::{awaited_until, rests_until};
 use self::shown::{keep, kept_of, step_of, totals_of};
 use super::due;
 use super::{
     Disposition, Interval, Plan, Reason, Scope, Selection, Step, SubjectOrigin, SubjectRef, TenantScope,
     Times,
 };
-use crate::facts::{
-    ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenExport, OpenRequest, RequestScope,
-    TerminatedTenant,
-};
+use crate::facts::{ActiveEntitlement, ActiveHold, Facts, LedgerFacts, OpenRequest, RequestScope};
 use crate::id::{Category, HoldId, PlacementId, PlanId, SubjectKey, TenantId};
 use crate::policy::{Period, Placement, Policies, Policy, Records, Rule, Trigger};
-
-/// So long before the deadline a tenant that still waits for its export no longer delays destruction: an operator has
-/// these days to finish the export or to decide without it. With the promised 30 days it is day 27.
-pub(super) const EXPORT_LEAD: Period = Period { months: 0, days: 3 };
 
 /// Records of one placement that share one fate, before they are counted. Two groups never cover the same record.
 #[derive(Debug, Clone)]
@@ -168,19 +163,6 @@ pub fn deadline_of(policy: &Policy, rule: &Rule, start: DateTime<Utc>) -> DateTi
         .unwrap_or(deadline)
 }
 
-/// Until when a tenant's data rests since the tenant waits for an export: a fixed distance before the deadline. Only
-/// what takes all of a category rests; a person's request is never delayed by an export.
-pub(super) fn awaited_until(
-    policy: &Policy,
-    tenant: &TenantId,
-    ledger: &LedgerFacts,
-    deadline: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    let waits = |export: &OpenExport| &export.tenant == tenant && names(&export.categories, &policy.category);
-    let until = || due::lead_deadline(deadline, EXPORT_LEAD, policy.time_zone);
-    ledger.exports.iter().any(waits).then(until)
-}
-
 /// True where rows, or anything that they name, lie in a store that could not be asked. A row is only erased after
 /// what it names, so one silent store stops both.
 fn is_unreachable(policy: &Policy, rows: &Placement, facts: &Facts) -> bool {
@@ -240,16 +222,6 @@ fn special_tenants(category: &Category, ledger: &LedgerFacts, now: DateTime<Utc>
 
 fn names(categories: &[Category], category: &Category) -> bool {
     categories.is_empty() || categories.contains(category)
-}
-
-/// Until when a termination rests whose grace was over already when it was recorded; the end of its grace otherwise.
-pub(super) fn rests_until(
-    ledger: &LedgerFacts,
-    ended: &TerminatedTenant,
-    grace_until: DateTime<Utc>,
-) -> DateTime<Utc> {
-    let rest = ledger.untouched.get(&ended.tenant).copied().filter(|_| grace_until <= ended.recorded_at);
-    rest.unwrap_or(grace_until)
 }
 
 fn runs(entitlement: &ActiveEntitlement, now: DateTime<Utc>) -> bool {
@@ -360,7 +332,7 @@ impl<'a> Frame<'a, '_> {
             group.request = Some(request);
             let rests = match &request.scope {
                 RequestScope::Everything | RequestScope::Categories(_) => {
-                    self.rests_until(tenant, ledger, rule, request.received_at)
+                    self.kept_for_export(tenant, ledger, rule, request.received_at)
                 }
                 RequestScope::Subjects(_) => None,
             };
@@ -374,14 +346,14 @@ impl<'a> Frame<'a, '_> {
         if let (Some(ended), Some(rule)) = (ended, self.policy.rule(Trigger::Termination)) {
             let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
             let grace_until = due::due_at(ended.terminated_at, grace, self.policy.time_zone);
-            let awaited = self.rests_until(tenant, ledger, rule, ended.terminated_at);
-            let rest = rests_until(ledger, ended, grace_until).max(grace_until);
-            let is_over = rest <= self.now && awaited.is_none();
+            let rest = rests_until(ledger, ended, grace_until);
+            let awaited = self.kept_for_export(tenant, ledger, rule, ended.terminated_at);
+            let rest = grace_until.max(rest).max(awaited.unwrap_or(grace_until));
+            let is_over = rest <= self.now;
             let reason = if is_over { Reason::Termination } else { Reason::Grace };
             let mut group = self.group(&one, any(), &taken, reason, Some(rule));
             group.start = Some(ended.terminated_at);
-            group.until =
-                Some(if is_over { grace_until } else { awaited.map_or(rest, |until| until.max(rest)) });
+            group.until = Some(if is_over { grace_until } else { rest });
             groups.push(group);
             return groups;
         }
@@ -399,7 +371,7 @@ impl<'a> Frame<'a, '_> {
     }
 
     /// Until when an export that is not finished keeps what a rule would take now.
-    fn rests_until(
+    fn kept_for_export(
         &self,
         tenant: &TenantId,
         ledger: &LedgerFacts,

@@ -114,11 +114,9 @@ fn unheld(
     if let (Some(ended), Some(rule)) = (ended, policy.rule(Trigger::Termination)) {
         let grace = rule.grace.unwrap_or(Period { months: 0, days: 0 });
         let grace_until = due::due_at(ended.terminated_at, grace, policy.time_zone);
-        let awaited = rests(rule, ended.terminated_at);
-        let rest = rests_until(ledger, ended, grace_until).max(grace_until);
-        let is_over = rest <= now && awaited.is_none();
-        let reason = if is_over { Reason::Termination } else { Reason::Grace };
-        let due_at = awaited.map_or(rest, |until| until.max(rest));
+        let rest = grace_until.max(rests_until(ledger, ended, grace_until));
+        let due_at = rest.max(rests(rule, ended.terminated_at).unwrap_or(rest));
+        let reason = if due_at <= now { Reason::Termination } else { Reason::Grace };
         return of(reason, Trigger::Termination, ended.terminated_at, due_at);
     }
     let Some(rule) = policy.rule(Trigger::Age) else { return Fate::keep(None) };
