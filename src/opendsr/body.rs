@@ -421,7 +421,7 @@ mod tests {
             ("unsupported_identity", |b| b["subject_identities"][0]["identity_type"] = json!("android_id")),
             ("too_many", |b| b["subject_identities"] = json!(vec!["secret-7"; 10_000])),
             ("invalid_field", |b| {
-                b["extensions"]["opendsr.example.com"]["tenant_id"] = json!("a/../secret-7")
+                b["extensions"]["opendsr.example.com"]["tenant_id"] = json!("a/../secret-7");
             }),
             ("unknown_field", |b| b["extensions"]["opendsr.example.com"]["password"] = json!("secret-7")),
             ("invalid_identity", |b| {
