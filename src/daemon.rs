@@ -2,6 +2,7 @@
 //! It owns this process's life; when a run is due is decided in [`agenda`], what it erases in [`crate::enforce`].
 
 pub mod agenda;
+mod exporting;
 mod files;
 mod outlook;
 mod parts;

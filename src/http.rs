@@ -17,6 +17,7 @@ mod once;
 mod opendsr;
 mod orders;
 mod pairs;
+mod pull;
 mod reading;
 mod requests;
 pub mod shapes;
@@ -202,6 +203,7 @@ pub fn router(api: &Arc<Api>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(accounts::end))
         .routes(routes!(accounts::exports, accounts::ask_export))
         .routes(routes!(accounts::export))
+        .routes(routes!(pull::file))
         .routes(routes!(orders::list, orders::place))
         .routes(routes!(orders::release))
         .routes(routes!(orders::stop))

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::exporting;
 use super::files::{self, Files};
 use super::runner::{self, publish};
 use super::watching;
@@ -36,6 +37,7 @@ pub(super) fn start(
     spawn(&mut parts, "publishing", publishing(shared()));
     spawn(&mut parts, "watching", watching::run(shared()));
     spawn(&mut parts, "deliveries", deliveries::run(shared()));
+    spawn(&mut parts, "exports", exporting::run(shared()));
     spawn(&mut parts, "http", http::serve(shared(), bound));
     if let Some(listener) = metrics {
         spawn(&mut parts, "metrics", http::metrics::serve(shared(), listener));

@@ -14,7 +14,7 @@ use super::systemd;
 use crate::audit;
 use crate::clock::Stopwatch;
 use crate::enforce::{self, Order, RunReport, RunStatus};
-use crate::gather::{self, Trouble};
+use crate::gather::{self, Trouble, World};
 use crate::ledger::Ledger;
 use crate::service::{NextRun, Note, Service};
 
@@ -51,7 +51,8 @@ pub(super) async fn run(service: Arc<Service>) {
     let mut runner = Runner::new(Arc::clone(&service));
     while !service.stop.is_cancelled() {
         match runner.turn(&systemd::alive).await {
-            Ok(Turn::Rested | Turn::Ran { .. }) => {}
+            Ok(Turn::Rested) => runner.help(&systemd::alive).await,
+            Ok(Turn::Ran { .. }) => {}
             Err(trouble) => runner.lost(&trouble),
         }
         systemd::alive();
@@ -69,6 +70,8 @@ pub struct Runner {
     memory: Memory,
     looked: Option<Looked>,
     left_to_others: BTreeMap<Cause, LeftTo>,
+    /// Why it could not help another process the last time.
+    unhelpful: Option<String>,
 }
 
 /// The last look: what it found next, and how long it took.
@@ -89,7 +92,8 @@ struct LeftTo {
 impl Runner {
     /// A schedule that remembers nothing yet: its first turn looks for what an earlier process left.
     pub fn new(service: Arc<Service>) -> Self {
-        Self { service, memory: Memory::default(), looked: None, left_to_others: BTreeMap::new() }
+        let left_to_others = BTreeMap::new();
+        Self { service, memory: Memory::default(), looked: None, left_to_others, unhelpful: None }
     }
 
     /// One turn: nothing where nothing was recorded and nothing is due; else a look, and the run that is due. `alive` is
@@ -200,6 +204,26 @@ impl Runner {
         ended
     }
 
+    /// Helps with the run of another process, if there is one and the ledger is shared. Why it cannot is said once: what
+    /// is wrong here, with policies that differ for example, is told by the run of its own.
+    async fn help(&mut self, alive: &(dyn Fn() + Send + Sync)) {
+        let world = self.service.world();
+        let order = scheduled(&world, world.clock.now());
+        let ledger = self.service.ledger().as_ref();
+        let watcher = |_| {};
+        match driven(alive, enforce::help_once(&world, ledger, &order, &watcher, &self.service.stop)).await {
+            Ok(true) => tracing::info!("helped with a run of another process"),
+            Ok(false) => self.unhelpful = None,
+            Err(trouble) => {
+                let why = trouble.to_string();
+                if self.unhelpful.as_ref() != Some(&why) {
+                    tracing::warn!(error = %why, "failed to help with a run of another process");
+                }
+                self.unhelpful = Some(why);
+            }
+        }
+    }
+
     async fn carried_out(
         &self,
         now: DateTime<Utc>,
@@ -207,7 +231,7 @@ impl Runner {
     ) -> Result<RunReport, Trouble> {
         let world = self.service.world();
         gather::ledger_view(&world).await?;
-        let order = Order::Scheduled { at: now, request_delay: world.config.schedule.request_delay };
+        let order = scheduled(&world, now);
         let ledger = self.service.ledger().as_ref();
         let watcher = |_| {};
         driven(alive, enforce::run_until(&world, ledger, order, &watcher, &self.service.stop)).await
@@ -284,6 +308,11 @@ pub(super) async fn publish(service: &Service) {
             service.note(|notes| Note::put(&mut notes.unpublished, message, now));
         }
     }
+}
+
+/// What a run of the schedule, at an instant, goes by.
+fn scheduled(world: &World, at: DateTime<Utc>) -> Order {
+    Order::Scheduled { at, request_delay: world.config.schedule.request_delay }
 }
 
 fn log(cause: Cause, ended: &Result<RunReport, Trouble>) {

@@ -17,6 +17,7 @@ use super::shapes::{Entitlement, Entitlements, Errors, Export, Exports, Key, Pro
 use super::{Api, ApiError, Caller, Question, Reply, strict};
 use crate::config::StoreConfig;
 use crate::desk::{self, AskedGrant, Cycle, DeskError, cycle_of};
+use crate::export;
 use crate::id::{Category, EntitlementId, StoreId};
 use crate::ledger::{NewExport, Role, TenantState};
 use crate::plan::cover::known_categories;
@@ -277,6 +278,10 @@ pub(super) async fn ask_export(
             return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit", message));
         }
     }
+    // A store that holds data is no place for a copy of it.
+    export::check_target(&world, &new.target)
+        .await
+        .map_err(|trouble| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit", trouble.to_string()))?;
     known_categories(&world.policies, &new.categories).map_err(DeskError::usage)?;
     let work = Arc::clone(&api);
     once(&api, &caller, &question, Again::Harmful, async move {

@@ -179,7 +179,6 @@ pub static TENANTS: Group = Group {
             Shape::Texts,
             "Hosts that may be called about this tenant, beside [outgoing] hosts.",
         ),
-        optional("notices", Shape::Text, "Address that notices before the end of its data go to."),
         optional("secret", Shape::Text, "Signs messages about this tenant; take it from the environment."),
     ],
 };
