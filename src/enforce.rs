@@ -2,6 +2,7 @@
 //! It has no choice left to make about records: which, why and how is in the plan.
 
 mod again;
+mod order;
 pub mod pace;
 mod pass;
 mod recover;
@@ -19,68 +20,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::audit;
-use crate::facts::LedgerFacts;
 use crate::gather::{self, Readers};
-use crate::id::{Category, PlacementId, PlanId, RunId, StepId, StoreId};
+use crate::id::{Category, PlacementId, RunId, StepId, StoreId};
 use crate::ledger::{self, Ledger, RunRow};
-use crate::plan::review::{Approvals, ReviewedPlan, review};
-use crate::plan::{CountsByTenant, Plan, Refusal, Step, plan};
+use crate::plan::review::ReviewedPlan;
+use crate::plan::{CountsByTenant, Refusal, Step};
 use crate::policy::Policy;
 use crate::stores::{self, Store};
 
 pub use crate::gather::{Trouble, World};
+use order::{plan_anew, read, refuse_doubts};
+
+pub use order::Order;
 pub use report::{PlacementReport, RunReport, RunStatus};
 pub use share::help_once;
-
-/// How far a clock may be behind what the ledger has seen before nothing is erased any more: enough for ordinary
-/// corrections by NTP, far less than any period.
-const CLOCK_SLACK_MINUTES: i64 = 5;
-
-/// What to carry out.
-#[derive(Debug, Clone)]
-pub enum Order {
-    /// Whatever is due at this instant, which does not lie in the future.
-    Now {
-        /// The instant.
-        at: DateTime<Utc>,
-    },
-    /// Whatever is due at this instant but for what nobody has asked for explicitly yet: requests that are younger than
-    /// the delay, and terminations that were due when they were recorded, see [`LedgerFacts::as_scheduled`].
-    Scheduled {
-        /// The instant.
-        at: DateTime<Utc>,
-        /// What a request waits since it was recorded.
-        request_delay: Duration,
-    },
-    /// A plan that was written to a file.
-    File(Box<Plan>),
-    /// The refused steps of a stored plan.
-    Approve(PlanId),
-}
-
-impl Order {
-    /// What of all that the ledger knows this order goes by.
-    fn sees(&self, known: LedgerFacts) -> LedgerFacts {
-        match self {
-            Self::Scheduled { at, request_delay } => known.as_scheduled(*at, *request_delay),
-            Self::Now { .. } | Self::File(_) | Self::Approve(_) => known,
-        }
-    }
-
-    /// True where nothing may be erased that is not in a plan that was made before.
-    fn is_fixed(&self) -> bool {
-        match self {
-            Self::Now { .. } | Self::Scheduled { .. } => false,
-            Self::File(_) | Self::Approve(_) => true,
-        }
-    }
-}
 
 /// How far a step has come; for people.
 #[derive(Debug, Clone)]
@@ -224,89 +182,6 @@ async fn unless<T, E: Into<Trouble>>(
         () = stop.cancelled() => Err(Trouble::Unreachable("the process is to stop; nothing was begun".into())),
         done = work => done.map_err(Into::into),
     }
-}
-
-/// A stop, a clock that runs behind the ledger, or an instant in the future: nothing is begun.
-async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Order) -> Result<(), Trouble> {
-    let now = world.clock.now();
-    if let Some(stop) = ledger.stopped().await? {
-        let text =
-            format!("the emergency stop is on since {}: {}", stop.stopped_at.to_rfc3339(), stop.reason);
-        return Err(Trouble::Doubt(text));
-    }
-    if let Some(run) = ledger.runs(1).await?.first()
-        && run.started_at > now + chrono::Duration::minutes(CLOCK_SLACK_MINUTES)
-    {
-        let text =
-            format!("the clock says {now}, but a run began at {}: set the clock right", run.started_at);
-        return Err(Trouble::Doubt(text));
-    }
-    let at = match order {
-        Order::Now { at } | Order::Scheduled { at, .. } => *at,
-        Order::File(plan) => plan.at,
-        Order::Approve(_) => return Ok(()),
-    };
-    if at > now {
-        return Err(Trouble::Schema(format!(
-            "{} lies in the future; only `plan` may look ahead",
-            at.to_rfc3339()
-        )));
-    }
-    Ok(())
-}
-
-/// Facts, plan and review for an order, and the stores that could not be asked.
-async fn read(
-    world: &World,
-    ledger: &dyn Ledger,
-    readers: &Readers,
-    order: &Order,
-) -> Result<(ReviewedPlan, Approvals, Silent), Trouble> {
-    let (stored, only) = match order {
-        Order::Now { .. } | Order::Scheduled { .. } => (None, None),
-        Order::File(plan) => (Some((**plan).clone()), None),
-        Order::Approve(id) => {
-            let (plan, steps) = ledger.refused(id).await?;
-            (Some(plan), Some(steps.into_iter().collect::<BTreeSet<StepId>>()))
-        }
-    };
-    let at = match (order, &stored) {
-        (Order::Now { at } | Order::Scheduled { at, .. }, _) => *at,
-        (_, Some(plan)) => plan.at,
-        (_, None) => world.clock.now(),
-    };
-    let mut approvals = Approvals::new();
-    if let (Some(plan), Some(only)) = (&stored, &only) {
-        for step in plan.steps.iter().filter(|step| only.contains(&step.step_id)) {
-            *approvals.records.entry((step.category.clone(), step.store.clone())).or_default() +=
-                step.records;
-        }
-        // Only exports that the plan named: one that was asked for since was not approved by anybody.
-        approvals.exports.extend(plan.refusals.iter().filter_map(|refusal| refusal.export_id.clone()));
-    }
-    let known = order.sees(gather::ledger_facts(Some(ledger), world.clock.now()).await?);
-    let facts = gather::facts(world, readers, known, at).await?;
-    let plan = match stored {
-        Some(plan) => plan,
-        None => plan(&world.policies, &facts, at)?,
-    };
-    let reviewed = review(plan, only.as_ref(), &world.policies, &facts, gather::caps(world), &approvals)?;
-    Ok((reviewed, approvals, facts.unreachable))
-}
-
-async fn plan_anew(
-    world: &World,
-    ledger: &dyn Ledger,
-    readers: &Readers,
-    order: &Order,
-    at: DateTime<Utc>,
-    approvals: &Approvals,
-) -> Result<(ReviewedPlan, Silent), Trouble> {
-    let known = order.sees(gather::ledger_facts(Some(ledger), world.clock.now()).await?);
-    let facts = gather::facts(world, readers, known, at).await?;
-    let plan = plan(&world.policies, &facts, at)?;
-    let reviewed = review(plan, None, &world.policies, &facts, gather::caps(world), approvals)?;
-    Ok((reviewed, facts.unreachable))
 }
 
 /// A run under way.

@@ -70,6 +70,15 @@ pub async fn check_target(world: &World, target: &str) -> Result<(), Trouble> {
     Target::open(&place).await?.before(&ExportId::new("")).await.map(drop)
 }
 
+/// Whether a store of the configuration is a place for exports: one that holds no data itself. Asks nobody.
+///
+/// # Errors
+/// Where it is none, or a placement uses it.
+pub fn check_store(world: &World, name: &str) -> Result<(), Trouble> {
+    // Which export it is for makes no difference.
+    Place::of_export(world, name, &ExportId::new("exp-")).map(drop)
+}
+
 /// True where a target is a bucket of the configuration. Who asks from outside may name no folder of this machine.
 pub fn is_bucket(world: &World, target: &str) -> bool {
     matches!(Place::of(world, target), Ok(Place::Bucket(..)))

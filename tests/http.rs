@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retentiond::clock::Clock;
+use retentiond::config::StoreConfig;
 use retentiond::http::{self, Limits, new_token};
-use retentiond::id::TenantId;
+use retentiond::id::{StoreId, TenantId};
 use retentiond::ledger::{self, Ledger, NewToken, Role, TokenRow};
 use retentiond::service::Service;
 use secrecy::ExposeSecret;
@@ -83,6 +84,9 @@ impl Served {
         let mut loaded = world.load(instant("2026-01-01T00:00:00Z"));
         loaded.clock = clock;
         loaded.config.http.listen = "127.0.0.1:0".to_owned();
+        let takeaway = world.path("takeaway");
+        std::fs::create_dir_all(&takeaway).unwrap();
+        loaded.config.stores.insert(StoreId::new("takeaway"), StoreConfig::Files { path: takeaway });
         let (address, ledger, service, task) = runtime.block_on(async {
             let ledger: Arc<dyn Ledger> = Arc::from(ledger::open(&loaded.config.ledger).await.unwrap());
             let bound = http::bind(&loaded.config.http).await.unwrap().limits(limits);
@@ -92,6 +96,13 @@ impl Served {
             (address, ledger, service, task)
         });
         Self { world, address, ledger, service, task: Some(task), runtime }
+    }
+
+    /// Carries out the exports whose turn it is, as the daemon does; how many.
+    pub(crate) fn work_off_exports(&self) -> usize {
+        let world = self.service.world();
+        let now = world.clock.now();
+        self.wait(retentiond::export::work_off(&world, self.ledger.as_ref(), now)).unwrap().len()
     }
 
     /// Runs a question to the ledger.
@@ -245,5 +256,25 @@ pub(crate) fn answered(bytes: &[u8]) -> Option<Answered> {
     if let Some(length) = headers.get("content-length").and_then(|text| text.parse::<usize>().ok()) {
         body = &body[..length.min(body.len())];
     }
-    Some(Answered { status, headers, text: String::from_utf8_lossy(body).into_owned() })
+    let body = if headers.get("transfer-encoding").is_some_and(|how| how == "chunked") {
+        whole(body)
+    } else {
+        body.to_vec()
+    };
+    Some(Answered { status, headers, text: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// What came in chunks; a last one must be there.
+fn whole(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = body.windows(2).position(|window| window == b"\r\n").expect("a chunk");
+        let length = std::str::from_utf8(&body[..end]).unwrap();
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        if length == 0 {
+            return whole;
+        }
+        whole.extend_from_slice(&body[end + 2..end + 2 + length]);
+        body = &body[end + 2 + length + 2..];
+    }
 }

@@ -279,8 +279,7 @@ pub(super) async fn ask_export(
         }
     }
     // A store that holds data is no place for a copy of it.
-    export::check_target(&world, &new.target)
-        .await
+    export::check_store(&world, &new.target)
         .map_err(|trouble| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit", trouble.to_string()))?;
     known_categories(&world.policies, &new.categories).map_err(DeskError::usage)?;
     let work = Arc::clone(&api);

@@ -95,7 +95,7 @@ fn files_with_strange_names_are_taken_under_safe_ones_and_can_be_pulled() {
     wait_for(async {
         let ledger = world.ledger().await;
         let row = ledger.exports().await.unwrap().pop().unwrap();
-        assert_eq!(row.manifest.as_ref().map(String::as_str), done["manifest"].as_str());
+        assert_eq!(row.manifest.as_deref(), done["manifest"].as_str());
         for line in lines.iter().filter(|line| !line["file"].is_null()) {
             let mut body = open_file(&gather, &row, line["file"].as_str().unwrap()).await.unwrap().unwrap();
             let first = body.next(|| panic!("it breaks off")).await.unwrap().unwrap();

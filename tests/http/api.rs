@@ -180,13 +180,13 @@ fn an_export_is_asked_for_by_a_name_of_the_configuration_only() {
     let served = Served::new();
     let token = served.operator();
     for (key, target) in
-        ["/etc", "../objects", "calls", "no-such", "https://elsewhere", ""].iter().enumerate()
+        ["/etc", "../objects", "objects", "calls", "no-such", "https://elsewhere", ""].iter().enumerate()
     {
         let body = json!({"tenant": "t-1", "target": target});
         let key = format!("k{key}");
         served.post(&token, "/v1/exports", &key, &body).refused(422, "unfit");
     }
-    let body = json!({"tenant": "t-1", "target": "objects", "categories": ["call-data"]});
+    let body = json!({"tenant": "t-1", "target": "takeaway", "categories": ["call-data"]});
     let asked = served.post(&token, "/v1/exports", "a", &body).is(202);
     let path = format!("/v1/exports/{}", asked["export_id"].as_str().unwrap());
     assert_eq!(served.get(&token, &path).is(200), asked);
@@ -194,6 +194,20 @@ fn an_export_is_asked_for_by_a_name_of_the_configuration_only() {
     assert_eq!(served.get(&own, &path).is(200), asked);
     let other = served.token("rolf", Role::Requester, Some("t-10"));
     served.get(&other, &path).refused(404, "not-found");
+    let file = |name: &str| format!("{path}/file?name={name}");
+    served.get(&own, &file("manifest.json")).refused(409, "unfinished");
+    assert_eq!(served.work_off_exports(), 1);
+    let manifest = served.get(&own, &file("manifest.json")).is(200);
+    for one in manifest["files"].as_array().unwrap() {
+        let pulled = served.get(&own, &file(one["file"].as_str().unwrap()));
+        let sum = hex::encode(Sha256::digest(&pulled.text));
+        assert_eq!((pulled.status, &json!(sum)), (200, &one["sha256"]), "{one}");
+        assert_eq!(json!(pulled.text.len()), one["bytes"]);
+    }
+    served.get(&other, &file("manifest.json")).refused(404, "not-found");
+    for bad in ["../manifest.json", "records/../manifest.json", "no-such", "/etc/passwd"] {
+        served.get(&own, &file(bad)).refused(404, "not-found");
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn every_route_is_in_the_document_and_every_field_answered_too() {
     let grant = json!({"name": "extended-storage", "tenant": "t-1x"});
     let grant = text(&post("/v1/entitlements", "/v1/entitlements", "c", &grant), "entitlement_id");
     post("/v1/entitlements/{id}/end", &format!("/v1/entitlements/{grant}/end"), "d", &json!({}));
-    let export = json!({"tenant": "t-1", "target": "objects"});
+    let export = json!({"tenant": "t-1", "target": "takeaway"});
     let export = text(&post("/v1/exports", "/v1/exports", "e", &export), "export_id");
     let release = format!("/v1/holds/{hold}/release");
     let release = post("/v1/holds/{id}/release", &release, "f", &json!({"reason": "x"}));
@@ -114,6 +114,7 @@ fn every_route_is_in_the_document_and_every_field_answered_too() {
         ("/v1/entitlements", "/v1/entitlements".to_owned()),
         ("/v1/exports", "/v1/exports".to_owned()),
         ("/v1/exports/{id}", format!("/v1/exports/{export}")),
+        ("/v1/exports/{id}/file", format!("/v1/exports/{export}/file?name=manifest.json")),
         ("/v1/holds", "/v1/holds".to_owned()),
         ("/v1/proposals", "/v1/proposals".to_owned()),
         ("/v1/proposals/{id}", format!("/v1/proposals/{proposal}")),

@@ -22,10 +22,10 @@ const WAL_AUTOCHECKPOINT_PAGES: &str = "50000";
 
 /// Page cache of the connection that erases, in KiB (SQLite wants them negative). An index on random values is touched
 /// all over by each batch; with the default of 2 MiB its pages are written out and read again within one batch.
-const WRITER_CACHE: &str = "-40000";
+const WRITER_CACHE: &str = "-24000";
 
 /// Page cache of the connection that looks, in KiB: it reads windows once, and rows behind an index.
-const READER_CACHE: &str = "-8000";
+const READER_CACHE: &str = "-4000";
 
 /// A connection and whose it is.
 #[derive(Debug)]
