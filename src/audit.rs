@@ -95,8 +95,16 @@ pub fn origin_of(ledger_id: &str) -> String {
 /// Where the ledger or the folder cannot be read.
 pub async fn doubt(dir: &Path, ledger: Option<&dyn Ledger>) -> Result<Option<String>, AuditError> {
     let folder = Folder::new(dir);
-    let Some(note) = folder.read(CHECKPOINT)? else {
-        return doubt_without_checkpoint(&folder, ledger).await;
+    let note = match folder.read(CHECKPOINT)? {
+        Some(note) => note,
+        None => {
+            let doubt = doubt_without_checkpoint(&folder, ledger).await?;
+            // The first checkpoint may have been published while the ledger was asked.
+            match folder.read(CHECKPOINT)?.filter(|_| doubt.is_some()) {
+                Some(note) => note,
+                None => return Ok(doubt),
+            }
+        }
     };
     let signed = match key::public(&folder)? {
         None => return Ok(Some("the audit log's public key log.key.pub is missing".into())),
