@@ -199,8 +199,18 @@ pub async fn show(ledger: &dyn Ledger, from: u64, most: u32) -> Result<Vec<Shown
 /// do not prove it.
 pub async fn prove(dir: &Path, index: u64) -> Result<String, AuditError> {
     let folder = Folder::new(dir);
-    let (_, proof) = publish::blocking(move || proof_of(&folder, index)).await?;
-    Ok(proof)
+    publish::blocking(move || proof_while_it_grows(&folder, index)).await
+}
+
+/// The log may be published while it is read, and what a larger tile replaces goes: then the proof is made anew.
+fn proof_while_it_grows(folder: &Folder, index: u64) -> Result<String, AuditError> {
+    loop {
+        let before = folder.read(CHECKPOINT)?;
+        match proof_of(folder, index) {
+            Err(AuditError::Damaged(_)) if folder.read(CHECKPOINT)? != before => {}
+            done => return done.map(|(_, proof)| proof),
+        }
+    }
 }
 
 /// The signed head of the log, to be checked with its public key.
