@@ -5,32 +5,24 @@ use std::time::Duration;
 
 use super::Api;
 use crate::desk;
-use crate::enforce::{Order, run_on};
+use crate::enforce::{Order, run_until};
 use crate::id::PlanId;
 
 /// How long until a plan that could not be carried out is tried again.
 const AGAIN: Duration = Duration::from_secs(900);
 
-/// How long a run may go on once the process is to stop.
-const LAST_BATCHES: Duration = Duration::from_secs(20);
-
-/// Carries out what is approved until the process is to stop. A run that does not end soon then is closed by the next one,
-/// as after a crash.
+/// Carries out what is approved until the process is to stop. A run under way then finishes its batch.
 pub(super) async fn carry_plans(api: Arc<Api>) {
     let stop = api.service.stop.clone();
     loop {
         match desk::approved_plans(api.ledger()).await {
             Ok(plans) => {
                 for plan in plans {
-                    let mut run = std::pin::pin!(carry_out(&api, plan));
-                    let is_done = tokio::select! {
-                        () = run.as_mut() => true,
-                        () = stop.cancelled() => false,
-                    };
-                    if !is_done {
-                        drop(tokio::time::timeout(LAST_BATCHES, run).await);
+                    if stop.is_cancelled() {
                         return;
                     }
+                    // On the heap: a run is deep, and the stacks of worker threads are not.
+                    Box::pin(carry_out(&api, plan)).await;
                 }
             }
             Err(error) => tracing::warn!(%error, "failed to ask which plans are approved"),
@@ -45,7 +37,8 @@ pub(super) async fn carry_plans(api: Arc<Api>) {
 
 async fn carry_out(api: &Api, plan: PlanId) {
     let world = api.world();
-    match run_on(&world, api.ledger(), Order::Approve(plan.clone()), &|_| {}).await {
+    let order = Order::Approve(plan.clone());
+    match run_until(&world, api.ledger(), order, &|_| {}, &api.service.stop).await {
         Ok(report) => {
             tracing::info!(%plan, status = report.status.word(), "an approved plan was carried out");
         }

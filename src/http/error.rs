@@ -107,7 +107,7 @@ impl ApiError {
     }
 }
 
-/// Status and headers; the body is written by [`super::guard`], which knows the correlation id.
+/// Status and headers; the body is written by `guard`, which knows the correlation id.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();

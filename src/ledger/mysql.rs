@@ -8,6 +8,7 @@
 mod leases;
 mod open;
 mod share;
+mod times;
 mod wire;
 
 use std::path::Path;

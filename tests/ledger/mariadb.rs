@@ -115,6 +115,26 @@ async fn a_server_that_is_away_is_out_of_reach_and_no_text_holds_the_password() 
     assert!(!format!("{error} {error:?} {denied} {denied:?}").contains("t0p-secret"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tasks_of_one_process_never_share_a_lease() {
+    let place = Place::new().await;
+    let (leader, process) = (place.open().await, place.open().await);
+    let leading = leader.claim_run().await.expect("the place");
+    let run = begin_run(&leader, "run-1").await;
+    assert!(leader.share_run(&run).await.expect("shared"));
+    let helping = process.join().await.expect("asked").expect("there is a run to help with");
+    drop(leading);
+    leader.give_back().await.expect("given back");
+    // The place is free, and another task of the process that still helps wants it.
+    assert!(process.join().await.expect("asked").is_none(), "it helps already");
+    let early = tokio::time::timeout(Duration::from_millis(500), process.claim_run()).await;
+    assert!(early.is_err(), "it would begin batches of the one run under the lease of the other");
+    drop(helping);
+    let own = tokio::time::timeout(SOON, process.claim_run()).await.expect("soon").expect("the place");
+    assert!(process.join().await.expect("asked").is_none());
+    drop(own);
+}
+
 #[tokio::test]
 async fn no_table_holds_a_subject_in_plain() {
     let place = Place::new().await;

@@ -17,10 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Server;
+use super::times::Times;
 use super::wire::Pool;
 use crate::clock::Vigil;
 use crate::ledger::LedgerError;
@@ -29,49 +31,17 @@ use crate::ledger::sql::SqlLedger;
 use crate::ledger::sql::statement::{Query, Session, query};
 use crate::ledger::sql::write::{During, Writing, damaged, meta_number};
 
-/// How long a lease is. Long enough for a slow server or a short break of the network, short enough that others take
-/// over within a minute or two.
-const LEASE: Duration = Duration::from_secs(30);
-
-/// Another length in milliseconds, for tests; every process on a ledger must have the same.
-const LEASE_VARIABLE: &str = "RETENTIOND_LEASE_MS";
-
 /// How often somebody who waits looks again.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
-
-/// The spans of a lease.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    lease: Duration,
-}
-
-impl Times {
-    fn new() -> Self {
-        let told = std::env::var(LEASE_VARIABLE).ok().and_then(|text| text.parse().ok());
-        let lease = told.map_or(LEASE, Duration::from_millis);
-        Self { lease: lease.clamp(Duration::from_millis(300), Duration::from_secs(600)) }
-    }
-
-    fn renewal(self) -> Duration {
-        self.lease / 3
-    }
-
-    /// What must be left of a lease for something that erases to be begun.
-    fn margin(self) -> Duration {
-        self.lease / 2
-    }
-
-    /// How long after the lease something may still go on that was begun with the margin left.
-    fn echo(self) -> Duration {
-        self.lease * 3 / 2
-    }
-}
 
 /// The leases of one process on one ledger.
 pub(super) struct Leases {
     /// Connections of its own: who renews must not wait behind who writes.
     pool: Arc<Pool>,
     times: Times,
+    /// Whose turn it is among the tasks of this process: one at a time leads a run, helps with one or waits to, so that
+    /// no batch ever begins under the lease of another task's run.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// The executor of the run that this process leads or has joined.
     run: Mutex<Option<Arc<Executor>>>,
     /// The executor of batches outside of any claim.
@@ -96,10 +66,14 @@ pub(in crate::ledger) struct Executor {
     is_lost: AtomicBool,
 }
 
+/// A turn among the tasks of this process; it is over when nobody has it any more.
+pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
+
 /// A place that is held until this is dropped.
 struct Place {
     leases: Arc<Leases>,
     executor: Arc<Executor>,
+    _turn: Option<Turn>,
 }
 
 /// Batches that are seen to run until this is dropped.
@@ -115,7 +89,8 @@ impl Server {
         ledger: &SqlLedger,
         operation: &'static str,
     ) -> Result<Box<dyn Any + Send>, LedgerError> {
-        Ok(self.hold(self.claim(ledger, "run", operation).await?))
+        let turn = self.leases.turn().await;
+        Ok(self.hold(self.claim(ledger, "run", operation).await?, turn))
     }
 
     /// Waits until no other process writes the audit log.
@@ -125,7 +100,7 @@ impl Server {
         operation: &'static str,
     ) -> Result<Box<dyn Any + Send>, LedgerError> {
         let executor = self.claim(ledger, "audit", operation).await?;
-        Ok(Box::new(Place { leases: Arc::clone(&self.leases), executor }))
+        Ok(Box::new(Place { leases: Arc::clone(&self.leases), executor, _turn: None }))
     }
 
     /// True unless others may have taken the place of the run.
@@ -190,9 +165,10 @@ impl Server {
         &self,
         ledger: &SqlLedger,
         operation: &'static str,
+        turn: &Turn,
     ) -> Result<Option<Box<dyn Any + Send>>, LedgerError> {
         let claimed = self.try_to_claim(ledger, "run", operation).await?;
-        Ok(claimed.map(|executor| self.hold(executor)))
+        Ok(claimed.map(|executor| self.hold(executor, Arc::clone(turn))))
     }
 
     /// A place in a run with this fence, which another process leads.
@@ -207,9 +183,9 @@ impl Server {
     }
 
     /// Batches that begin here belong to this executor, until what this answers is dropped.
-    pub(super) fn hold(&self, executor: Arc<Executor>) -> Box<dyn Any + Send> {
+    pub(super) fn hold(&self, executor: Arc<Executor>, turn: Turn) -> Box<dyn Any + Send> {
         *lock(&self.leases.run) = Some(Arc::clone(&executor));
-        Box::new(Place { leases: Arc::clone(&self.leases), executor })
+        Box::new(Place { leases: Arc::clone(&self.leases), executor, _turn: Some(turn) })
     }
 
     /// The executor of the run that this process leads or helps with.
@@ -271,11 +247,22 @@ impl Leases {
         Arc::new(Self {
             pool,
             times: Times::new(),
+            turn: Arc::default(),
             run: Mutex::default(),
             alone: Mutex::default(),
             running: Mutex::default(),
             returns: Mutex::default(),
         })
+    }
+
+    /// Waits for the other tasks of this process.
+    pub(super) async fn turn(&self) -> Turn {
+        Arc::new(Arc::clone(&self.turn).lock_owned().await)
+    }
+
+    /// `None` where another task of this process has its turn.
+    pub(super) fn turn_if_free(&self) -> Option<Turn> {
+        Arc::clone(&self.turn).try_lock_owned().ok().map(Arc::new)
     }
 
     /// A new executor, in the transaction that gives it something to hold; renewed from now on.

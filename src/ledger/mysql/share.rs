@@ -1,8 +1,10 @@
 //! Steps of one run among several processes: who is at which, and what was handed in.
 //! It owns the table `step_claim` and which run takes help; what a lease is, is `leases`'s.
 
+use std::sync::Arc;
+
 use super::Server;
-use super::leases::PAUSE;
+use super::leases::{PAUSE, Turn};
 use crate::id::{RunId, StepId};
 use crate::ledger::sql::SqlLedger;
 use crate::ledger::sql::runs::row_of;
@@ -31,11 +33,12 @@ const FORGET: &str = "DELETE FROM step_claim WHERE run_id IN (
 impl Server {
     /// Waits for the place of the run, or helps whoever has it.
     pub(in crate::ledger) async fn claim_part(&self, ledger: &SqlLedger) -> Result<Part, LedgerError> {
+        let turn = self.leases.turn().await;
         loop {
-            if let Some(part) = self.join(ledger).await? {
+            if let Some(part) = self.enter(ledger, &turn).await? {
                 return Ok(part);
             }
-            if let Some(place) = self.try_to_lead(ledger, "claim the place of the run").await? {
+            if let Some(place) = self.try_to_lead(ledger, "claim the place of the run", &turn).await? {
                 // Whoever had it before has lost it, and may still be in the middle of a batch.
                 self.wait_for_batches().await?;
                 return Ok(Part::Lead(place));
@@ -44,8 +47,16 @@ impl Server {
         }
     }
 
-    /// Helps whoever runs, if that run takes help.
+    /// Helps whoever runs, if that run takes help and no other task of this process runs, helps or waits to. Guarded by
+    /// `two_tasks_of_one_process_never_share_a_lease`.
     pub(in crate::ledger) async fn join(&self, ledger: &SqlLedger) -> Result<Option<Part>, LedgerError> {
+        match self.leases.turn_if_free() {
+            Some(turn) => self.enter(ledger, &turn).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn enter(&self, ledger: &SqlLedger, turn: &Turn) -> Result<Option<Part>, LedgerError> {
         let operation = "join a run";
         if !query(LED).exists(&mut self.look().await?).await.during(operation)? {
             return Ok(None);
@@ -56,7 +67,7 @@ impl Server {
         };
         let executor = self.enter_run(&mut write, get(&row, "fence")?, operation).await?;
         write.commit().await?;
-        Ok(Some(Part::Help { run: row_of(&row)?, place: self.hold(executor) }))
+        Ok(Some(Part::Help { run: row_of(&row)?, place: self.hold(executor, Arc::clone(turn)) }))
     }
 
     /// The run takes help from now on.
