@@ -34,7 +34,7 @@ use crate::policy::Policy;
 use crate::stores::{self, Store};
 
 pub use crate::gather::{Trouble, World};
-use order::{plan_anew, read, refuse_doubts};
+use order::{Reading, plan_anew, read, refuse_doubts};
 
 pub use order::Order;
 pub use report::{PlacementReport, RunReport, RunStatus};
@@ -118,7 +118,8 @@ pub async fn run_until(
     let mut readers = unless(stop, Readers::open_mended(world)).await?;
     readers.prove(Some(ledger)).await?;
     let unknown = recover::recover(world, ledger, &readers).await?;
-    let (reviewed, approvals, silent) = unless(stop, read(world, ledger, &readers, &order)).await?;
+    let Reading { reviewed, approvals, silent, in_order } =
+        unless(stop, read(world, ledger, &readers, &order)).await?;
     let mut run = Run::begin(world, ledger, &reviewed, watcher, stop).await?;
     run.failures.extend(unknown);
     run.report_silent(&silent, &readers);
@@ -129,7 +130,9 @@ pub async fn run_until(
     }
     let steps: Vec<Step> = reviewed.allowed().cloned().collect();
     // What an approval allows is for the one who has it.
-    if !matches!(order, Order::Approve(_)) && ledger.share_run(&run.row.run_id).await? {
+    let shared = share::free(world, &steps, &in_order);
+    if !matches!(order, Order::Approve(_)) && ledger.share_run(&run.row.run_id, &shared).await? {
+        run.is_shared = true;
         run.lead(&steps, &readers).await?;
     } else {
         run.carry_out(&steps).await?;
@@ -203,6 +206,8 @@ struct Run<'a> {
     is_lost: bool,
     /// False for a helper, which records nothing itself.
     is_leader: bool,
+    /// True where others may still be at batches of the run although this process has stopped.
+    is_shared: bool,
     /// Where it begins among the steps that several processes share.
     offset: u16,
     /// What processes that died had done of steps.
@@ -260,6 +265,7 @@ impl<'a> Run<'a> {
             is_interrupted: false,
             is_lost: false,
             is_leader: false,
+            is_shared: false,
             offset: u16::from_be_bytes([high, low]),
             inherited: BTreeMap::new(),
             erasing: Duration::ZERO,

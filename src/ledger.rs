@@ -151,8 +151,8 @@ pub trait Ledger: OpenDsrLedger + Send + Sync {
     async fn join(&self) -> Result<Option<Part>, LedgerError> {
         Ok(None)
     }
-    /// The run takes help from now on, and its steps are claimed one by one. False where nobody could help.
-    async fn share_run(&self, _run: &RunId) -> Result<bool, LedgerError> {
+    /// The run takes help with these steps from now on, and they are claimed one by one. False where nobody could help.
+    async fn share_run(&self, _run: &RunId, _steps: &[StepId]) -> Result<bool, LedgerError> {
         Ok(false)
     }
     /// True while the run goes on, and whoever leads it lives.

@@ -585,7 +585,7 @@ async fn findings_are_listed_up_to_a_limit_and_counted_beyond_it() {
     assert!(verdict.findings[200].message.ends_with("more findings"));
 }
 
-fn outcome(run: &str, request: Option<&str>) -> StepOutcome {
+pub(crate) fn outcome(run: &str, request: Option<&str>) -> StepOutcome {
     StepOutcome {
         run_id: RunId::new(run),
         step_id: StepId::new("0123456789abcdef"),

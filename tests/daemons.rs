@@ -3,11 +3,13 @@
 
 use std::process::{Child, Output, Stdio};
 
-use retentiond::id::TenantId;
-use retentiond::ledger::{Ledger as _, SqlLedger};
+use retentiond::enforce::{Order, help_once};
+use retentiond::id::{RunId, TenantId};
+use retentiond::ledger::{Ledger as _, RunRow, SqlLedger};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret as _;
 use sqlx::AssertSqlSafe;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{World, instant, wait_for};
 use crate::servers::mariadb::Database;
@@ -99,6 +101,13 @@ impl Cluster {
             }
         }
         panic!("`{sql}` never became {least}");
+    }
+
+    /// As [`Cluster::until`], beside other work.
+    async fn until_async(&self, sql: &str, least: u64) {
+        while numbers(&self.ledger, sql).await.first().is_none_or(|number| *number < least) {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn left(&self, tenant: u64) -> (u64, usize) {
@@ -251,4 +260,43 @@ fn a_paused_process_erases_nothing_when_it_wakes() {
         assert_eq!(cluster.left(tenant), expected, "end-{tenant}");
     }
     assert_eq!(cluster.world.ok("audit verify")["sound"], true);
+}
+
+#[test]
+fn a_helper_carries_out_nothing_that_who_leads_was_refused() {
+    let cluster = Cluster::new();
+    let world = cluster.world.load(instant("2026-01-01T00:00:00Z"));
+    wait_for(async {
+        let (leader, helper) = (cluster.open().await, cluster.open().await);
+        let plan = retentiond::gather::plan_at(&world, instant(AT)).await.unwrap();
+        let mut rows = plan.steps.iter().filter(|step| step.found_by.is_none());
+        let allowed = rows.next_back().expect("a step").clone();
+        let _place = leader.claim_run().await.unwrap();
+        let run = RunRow {
+            run_id: RunId::new("run-led"),
+            plan_id: plan.plan_id.clone(),
+            at: plan.at,
+            status: "running".to_owned(),
+            started_at: instant("2026-01-01T00:00:00Z"),
+            ended_at: None,
+        };
+        let in_force = world.policies.iter().map(|policy| (policy.category.clone(), policy.digest.clone()));
+        leader.begin_run(&run, &plan, &in_force.collect()).await.unwrap();
+        assert!(leader.share_run(&run.run_id, std::slice::from_ref(&allowed.step_id)).await.unwrap());
+        let (order, stop) = (Order::Now { at: instant(AT) }, CancellationToken::new());
+        let help = help_once(&world, &helper, &order, &|_| {}, &stop);
+        let end = async {
+            cluster.until_async("SELECT count(*) FROM step_claim WHERE handed_in IS NOT NULL", 1).await;
+            stop.cancel();
+        };
+        let (helped, ()) = tokio::join!(help, end);
+        assert!(helped.unwrap(), "there was a run to help with");
+        let tenant = allowed.tenant.expect("an account that ended");
+        for number in 0..TENANTS {
+            let rows = format!("SELECT count(*) FROM call_record WHERE tenant_id = 'end-{number}'");
+            let rows = numbers(&cluster.calls, &rows).await[0];
+            let expected = if tenant.as_str() == format!("end-{number}") { 0 } else { CALLS };
+            assert_eq!(rows, expected, "end-{number}");
+        }
+    });
 }

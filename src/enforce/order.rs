@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Silent;
 use crate::facts::LedgerFacts;
 use crate::gather::{self, Readers, Trouble, World};
-use crate::id::{PlanId, StepId};
+use crate::id::{PlacementId, PlanId, StepId};
 use crate::ledger::Ledger;
 use crate::plan::review::{Approvals, ReviewedPlan, review};
 use crate::plan::{Plan, plan};
@@ -86,13 +86,25 @@ pub(super) async fn refuse_doubts(world: &World, ledger: &dyn Ledger, order: &Or
     Ok(())
 }
 
-/// Facts, plan and review for an order, and the stores that could not be asked.
+/// What was read before a run begins.
+pub(super) struct Reading {
+    /// The plan that may be carried out.
+    pub(super) reviewed: ReviewedPlan,
+    /// What an operator has approved.
+    pub(super) approvals: Approvals,
+    /// Stores that could not be asked.
+    pub(super) silent: Silent,
+    /// Placements whose rows refer to rows of another one, or are referred to: their order is that of the plan.
+    pub(super) in_order: BTreeSet<PlacementId>,
+}
+
+/// Facts, plan and review for an order.
 pub(super) async fn read(
     world: &World,
     ledger: &dyn Ledger,
     readers: &Readers,
     order: &Order,
-) -> Result<(ReviewedPlan, Approvals, Silent), Trouble> {
+) -> Result<Reading, Trouble> {
     let (stored, only) = match order {
         Order::Now { .. } | Order::Scheduled { .. } => (None, None),
         Order::File(plan) => (Some((**plan).clone()), None),
@@ -122,7 +134,8 @@ pub(super) async fn read(
         None => plan(&world.policies, &facts, at)?,
     };
     let reviewed = review(plan, only.as_ref(), &world.policies, &facts, gather::caps(world), &approvals)?;
-    Ok((reviewed, approvals, facts.unreachable))
+    let in_order = facts.children.iter().flat_map(|(rows, children)| children.iter().chain([rows]).cloned());
+    Ok(Reading { reviewed, approvals, in_order: in_order.collect(), silent: facts.unreachable })
 }
 
 pub(super) async fn plan_anew(

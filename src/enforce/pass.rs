@@ -228,9 +228,6 @@ impl Run<'_> {
             .collect();
         self.ledger.finish_batches(&outcomes, now).await?;
         drop(lock);
-        if let Next::Halt = next {
-            return Ok(Some(Next::Halt));
-        }
         for ((index, part), (number, counts)) in parts.iter().zip(&outcomes) {
             let Some(share) = shares.get_mut(*index) else { continue };
             spans::batch_done(&share.line.step, *number, counts);
@@ -239,7 +236,7 @@ impl Run<'_> {
                 settle(draft, counts, &failures, now);
             }
         }
-        Ok(Some(Next::GoOn))
+        Ok(Some(next))
     }
 
     /// What came of a batch, and whether the pass goes on. `None` where nobody knows what is there now: the intents stay

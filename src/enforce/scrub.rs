@@ -16,10 +16,11 @@ use crate::stores::{Store, StoreError};
 
 impl Run<'_> {
     /// Rebuilds what stores still keep of zeroed bytes, once per placement, and settles each step's level.
-    /// Once the process is to stop nothing is rebuilt: the scrub stays owed, and the next run begins with it.
+    /// Once the process is to stop nothing is rebuilt, nor where a run that others help with was stopped: their last batches
+    /// may end later. The scrub stays owed then, and the next run begins with it.
     pub(super) async fn scrub(&mut self) -> Result<(), Trouble> {
         for placement in self.ledger.scrubs_owed().await? {
-            if self.is_to_stop() {
+            if self.is_to_stop() || (self.is_shared && self.stop.is_some()) {
                 self.leave_scrub(&placement);
                 continue;
             }

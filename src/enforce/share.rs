@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::step::Draft;
 use super::{Order, Run, Watcher, pass, recover, refuse_doubts, unless};
 use crate::gather::{self, Readers, Trouble, World};
-use crate::id::StepId;
+use crate::id::{PlacementId, StepId, StoreId};
 use crate::ledger::{Claimed, Ledger, Part, RunRow};
 use crate::plan::review::{Approvals, review};
 use crate::plan::{CountsByTenant, Refusal, Step};
+use crate::policy::{Placement, Records};
 
 /// How often who waits for the others looks again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -57,9 +58,9 @@ pub(super) async fn place(
     loop {
         match unless(stop, ledger.claim_part()).await? {
             Part::Lead(place) => return Ok(place),
-            Part::Help { run, place } => {
+            Part::Help { run, shared, place } => {
                 let helped = match refuse_doubts(world, ledger, order).await {
-                    Ok(()) => help(world, ledger, run, order, watcher, stop).await,
+                    Ok(()) => help(world, ledger, (run, shared), order, watcher, stop).await,
                     Err(doubt) => Err(doubt),
                 };
                 drop(place);
@@ -85,19 +86,20 @@ pub async fn help_once(
     watcher: Watcher<'_>,
     stop: &CancellationToken,
 ) -> Result<bool, Trouble> {
-    let Some(Part::Help { run, place }) = ledger.join().await? else { return Ok(false) };
-    let helped = help(world, ledger, run, order, watcher, stop).await;
+    let Some(Part::Help { run, shared, place }) = ledger.join().await? else { return Ok(false) };
+    let helped = help(world, ledger, (run, shared), order, watcher, stop).await;
     drop(place);
     ledger.give_back().await?;
     helped.map(|()| true)
 }
 
 /// Helps with a run that another process leads, until it is over, nobody leads it any more, or this process is to stop.
-/// What its own order does not see it leaves to the others.
+/// It does only what both who leads and its own reading allow; what its own order does not see it leaves to the others.
+/// Guarded by `a_helper_carries_out_nothing_that_who_leads_was_refused`.
 async fn help(
     world: &World,
     ledger: &dyn Ledger,
-    row: RunRow,
+    (row, shared): (RunRow, Vec<StepId>),
     order: &Order,
     watcher: Watcher<'_>,
     stop: &CancellationToken,
@@ -108,7 +110,10 @@ async fn help(
     let known = order.sees(gather::ledger_facts(Some(ledger), world.clock.now()).await?);
     let facts = gather::facts(world, &readers, known, plan.at).await?;
     let reviewed = review(plan, None, &world.policies, &facts, gather::caps(world), &Approvals::default())?;
-    let steps: Vec<Step> = reviewed.allowed().cloned().collect();
+    let shared: BTreeSet<StepId> = shared.into_iter().collect();
+    // What rows name goes with them.
+    let is_shared = |step: &&Step| shared.contains(step.found_by.as_ref().unwrap_or(&step.step_id));
+    let steps: Vec<Step> = reviewed.allowed().filter(is_shared).cloned().collect();
     let mut run = Run::of(world, ledger, row, watcher, stop);
     while run.stop.is_none() && !stop.is_cancelled() && ledger.is_led(&run.row.run_id).await? {
         if !run.take_turns(&steps, &readers, &mut BTreeSet::new()).await? {
@@ -116,6 +121,32 @@ async fn help(
         }
     }
     Ok(())
+}
+
+/// The steps that several processes may carry out in any order. Who leads keeps the others to itself: rows that refer to
+/// others or are referred to, and rows that might name the same record as those of another step, for of two that go the
+/// later one must see that the earlier is gone, and take the record along.
+pub(super) fn free(world: &World, steps: &[Step], in_order: &BTreeSet<PlacementId>) -> Vec<StepId> {
+    let placements = || world.policies.iter().flat_map(|policy| &policy.placements);
+    let named_in = |rows: &PlacementId| -> BTreeSet<&StoreId> {
+        let names = |other: &&Placement| matches!(&other.records, Some(Records::FoundBy { placement, .. }) if placement == rows);
+        placements().filter(names).map(|other| &other.store).collect()
+    };
+    let rows: Vec<(&Step, BTreeSet<&StoreId>)> = steps
+        .iter()
+        .filter(|step| step.found_by.is_none())
+        .map(|step| (step, named_in(&step.placement)))
+        .collect();
+    let may_meet = |(step, stores): &(&Step, BTreeSet<&StoreId>)| {
+        let others = rows.iter().filter(|(other, _)| other.step_id != step.step_id);
+        let mut meeting = others.filter(|(_, theirs)| !stores.is_disjoint(theirs));
+        match &step.tenant {
+            Some(tenant) => meeting.any(|(other, _)| other.selection.tenants.covers(tenant)),
+            None => meeting.next().is_some(),
+        }
+    };
+    let is_free = |row: &&(&Step, BTreeSet<&StoreId>)| !in_order.contains(&row.0.placement) && !may_meet(row);
+    rows.iter().filter(is_free).map(|(step, _)| step.step_id.clone()).collect()
 }
 
 impl Run<'_> {
@@ -181,9 +212,14 @@ impl Run<'_> {
                 continue;
             }
             has_worked = true;
-            self.inherit(&claimed, steps, readers).await?;
             let before = self.marks();
+            let unknown = self.inherit(&claimed, steps, readers).await?;
             self.run_one(&mine, steps).await?;
+            // What came of a dead process's batch is left to the recovery.
+            let [drafts, ..] = before;
+            for draft in self.drafts.iter_mut().skip(drafts) {
+                draft.is_open |= unknown.contains(&draft.step.step_id);
+            }
             if self.stop.is_none() {
                 self.hand_in(&mine, before).await?;
                 over.extend(mine.iter().map(|step| step.step_id.clone()));
@@ -198,7 +234,8 @@ impl Run<'_> {
         claimed: &[Claimed],
         steps: &[Step],
         readers: &Readers,
-    ) -> Result<(), Trouble> {
+    ) -> Result<BTreeSet<StepId>, Trouble> {
+        let mut unknown = BTreeSet::new();
         for claim in claimed.iter().filter(|claim| claim.is_inherited) {
             let id = &claim.step_id;
             let theirs =
@@ -207,12 +244,15 @@ impl Run<'_> {
                 let (world, ledger) = (self.world, self.ledger);
                 let open =
                     recover::recover_step(world, ledger, readers, &self.row.run_id, &step.step_id).await?;
+                if !open.is_empty() {
+                    unknown.insert(step.step_id.clone());
+                }
                 self.failures.extend(open);
                 let counts = ledger.counts_of_step(&self.row.run_id, &step.step_id).await?;
                 self.inherited.insert(step.step_id.clone(), counts);
             }
         }
-        Ok(())
+        Ok(unknown)
     }
 
     fn marks(&self) -> [usize; 4] {

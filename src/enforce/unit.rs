@@ -398,7 +398,12 @@ impl Run<'_> {
             (Err(error), Ok(still)) => {
                 self.fail(line.draft, &error);
                 match super::recover::as_found(&*line.store, &line.query, batch, &still).await {
-                    Ok(counts) => self.ledger.finish_batch(guard.number, &counts, now).await?,
+                    Ok(counts) => {
+                        self.ledger.finish_batch(guard.number, &counts, now).await?;
+                        if let Some(draft) = self.drafts.get_mut(line.draft) {
+                            draft.take(&counts, now);
+                        }
+                    }
                     Err(error) => self.leave_open(line.draft, &error),
                 }
                 return Ok(None);

@@ -5,6 +5,7 @@
 //! entries are numbered without a gap in the transaction of the fact that they record, no two writers can wait for each
 //! other, and whatever holds for the writers of an embedded ledger holds here too.
 
+mod fence;
 mod leases;
 mod open;
 mod share;
@@ -19,7 +20,7 @@ use secrecy::SecretString;
 use self::wire::{Pool, Role};
 use super::LedgerError;
 use super::sql::SqlLedger;
-use super::sql::statement::Session;
+use super::sql::statement::{Query, Session, query};
 use super::sql::write::During;
 
 pub(super) use self::leases::Executor;
@@ -28,12 +29,12 @@ pub(super) use self::wire::Wire;
 /// Takes the turn of a writer.
 const TURN: &str = "SELECT value FROM meta WHERE name = 'turn' FOR UPDATE";
 
-/// Intents without outcome that nobody is at.
-pub(in crate::ledger) const OPEN_INTENTS: &str =
+/// Intents without outcome that nobody is at, or can still be in the middle of.
+const OPEN_INTENTS: &str =
     "SELECT intent.*, row_key.wrapped FROM intent JOIN row_key ON row_key.owner = intent.run_id
      WHERE intent.ended_at IS NULL AND NOT EXISTS (
          SELECT 1 FROM executor WHERE executor.executor = intent.executor
-             AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED))
+             AND executor.expires_at + ? > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED))
      ORDER BY intent.number";
 
 /// The server of a ledger.
@@ -65,6 +66,11 @@ impl SqlLedger {
 }
 
 impl Server {
+    /// The statement that reads [`OPEN_INTENTS`].
+    pub(in crate::ledger) fn open_intents(&self) -> Query {
+        query(OPEN_INTENTS).bind(self.leases.echo())
+    }
+
     fn new(pool: Arc<Pool>) -> Self {
         let leases = leases::Leases::new(pool.sibling());
         Self { pool, leases }

@@ -274,6 +274,8 @@ pub enum Part {
     Help {
         /// The run.
         run: RunRow,
+        /// The steps that it takes help with: who leads was allowed them, and they wait for no other.
+        shared: Vec<StepId>,
         /// It counts as a helper until this is dropped or the process dies.
         place: Box<dyn std::any::Any + Send>,
     },

@@ -102,7 +102,7 @@ carried_out! {
     fn claim_run() -> Box<dyn Any + Send> = places::claim_run;
     fn claim_part() -> Part = places::claim_part;
     fn join() -> Option<Part> = places::join;
-    fn share_run(run: &RunId) -> bool = places::share_run;
+    fn share_run(run: &RunId, steps: &[StepId]) -> bool = places::share_run;
     fn is_led(run: &RunId) -> bool = places::is_led;
     fn claim_steps(run: &RunId, steps: &[StepId]) -> Option<Vec<Claimed>> = places::claim_steps;
     fn hand_in(run: &RunId, steps: &[StepId], text: &str) -> bool = places::hand_in;

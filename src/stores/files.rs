@@ -13,6 +13,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
@@ -73,6 +74,16 @@ impl FilesReader {
                 Err(self.root.error("work", ErrorKind::Unresolved, Retry::Never, message))
             }
         }
+    }
+}
+
+/// True from when the work that holds this is dropped, done or not.
+#[derive(Default)]
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -200,7 +211,13 @@ impl Store for FilesStore {
 
     async fn erase(&self, query: &Query, batch: &Batch, method: Method) -> Result<Erased, StoreError> {
         let (query, batch) = (query.clone(), batch.clone());
-        self.reader.blocking(move |root| erase::erase(root, &query, &batch, method)).await
+        // Whoever gives this up means it: a thread cannot be dropped, so it is told.
+        let given_up = GivenUp::default();
+        let sign = Arc::clone(&given_up.0);
+        let erased =
+            self.reader.blocking(move |root| erase::erase(root, &query, &batch, method, &sign)).await;
+        drop(given_up);
+        erased
     }
 
     /// Nothing is left to rebuild: zeroed files were overwritten where they lay, before their names went.

@@ -121,7 +121,7 @@ async fn two_tasks_of_one_process_never_share_a_lease() {
     let (leader, process) = (place.open().await, place.open().await);
     let leading = leader.claim_run().await.expect("the place");
     let run = begin_run(&leader, "run-1").await;
-    assert!(leader.share_run(&run).await.expect("shared"));
+    assert!(leader.share_run(&run, &[]).await.expect("shared"));
     let helping = process.join().await.expect("asked").expect("there is a run to help with");
     drop(leading);
     leader.give_back().await.expect("given back");
@@ -133,6 +133,27 @@ async fn two_tasks_of_one_process_never_share_a_lease() {
     let own = tokio::time::timeout(SOON, process.claim_run()).await.expect("soon").expect("the place");
     assert!(process.join().await.expect("asked").is_none());
     drop(own);
+}
+
+#[tokio::test]
+async fn who_lost_the_place_of_the_run_records_nothing_for_it() {
+    let place = Place::new().await;
+    let (one, other) = (place.open().await, place.open().await);
+    let lost = one.claim_run().await.expect("the place");
+    let run = begin_run(&one, "run-1").await;
+    place.run_out().await;
+    let away = |done: Result<(), LedgerError>| {
+        assert!(matches!(done, Err(LedgerError::Unreachable { .. })), "{done:?}");
+    };
+    away(one.end_run(&run, "done", at(2)).await);
+    away(one.record_outcome(&crate::audit::outcome(run.as_str(), None), at(2)).await);
+    let _place = other.claim_run().await.expect("the place is free");
+    let theirs = begin_run(&other, "run-2").await;
+    away(one.end_run(&theirs, "failed", at(3)).await);
+    drop(lost);
+    let runs = other.runs(2).await.expect("runs");
+    assert_eq!(runs[0].status, "running", "theirs goes on: {runs:?}");
+    other.end_run(&theirs, "done", at(4)).await.expect("they have the place");
 }
 
 #[tokio::test]

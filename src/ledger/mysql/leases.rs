@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Server;
+use super::fence::{is_held, next_fence};
 use super::times::Times;
 use super::wire::Pool;
 use crate::clock::Vigil;
@@ -29,7 +30,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::seal::fill_random;
 use crate::ledger::sql::SqlLedger;
 use crate::ledger::sql::statement::{Query, Session, query};
-use crate::ledger::sql::write::{During, Writing, damaged, meta_number};
+use crate::ledger::sql::write::{During, Writing};
 
 /// How often somebody who waits looks again.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
@@ -79,6 +80,7 @@ struct Place {
 /// Batches that are seen to run until this is dropped.
 struct Running {
     leases: Arc<Leases>,
+    executor: Arc<Executor>,
     numbers: Vec<u64>,
 }
 
@@ -189,7 +191,7 @@ impl Server {
     }
 
     /// The executor of the run that this process leads or helps with.
-    pub(super) fn of_run(&self) -> Option<Arc<Executor>> {
+    pub(in crate::ledger) fn of_run(&self) -> Option<Arc<Executor>> {
         lock(&self.leases.run).clone()
     }
 
@@ -208,9 +210,9 @@ impl Server {
     }
 
     /// Batches that have begun; they are seen to run until what this answers is dropped.
-    pub(in crate::ledger) fn running(&self, numbers: &[u64]) -> Box<dyn Any + Send> {
+    pub(in crate::ledger) fn running(&self, executor: Arc<Executor>, numbers: &[u64]) -> Box<dyn Any + Send> {
         lock(&self.leases.running).extend(numbers);
-        Box::new(Running { leases: Arc::clone(&self.leases), numbers: numbers.to_vec() })
+        Box::new(Running { leases: Arc::clone(&self.leases), executor, numbers: numbers.to_vec() })
     }
 
     /// These batches have outcomes.
@@ -226,7 +228,7 @@ impl Server {
         let operation = "wait for batches";
         let last = query("SELECT coalesce(max(number), 0) FROM intent").number(&mut self.look().await?).await;
         let last = last.during(operation)?;
-        let echo = micros(self.leases.times.echo());
+        let echo = self.leases.echo();
         loop {
             let running = query(
                 "SELECT 1 FROM intent JOIN executor ON executor.executor = intent.executor
@@ -253,6 +255,11 @@ impl Leases {
             running: Mutex::default(),
             returns: Mutex::default(),
         })
+    }
+
+    /// How long after its lease an executor may still be in the middle of something; microseconds, for statements.
+    pub(super) fn echo(&self) -> i64 {
+        micros(self.times.echo())
     }
 
     /// Waits for the other tasks of this process.
@@ -329,10 +336,14 @@ impl Leases {
 }
 
 impl Executor {
-    /// True while there is enough left of the lease to begin something that erases. Asks nobody.
+    /// True while there is enough left of the lease to begin something that erases. Asks nobody. Once it is not, it never
+    /// is again: what was given up half done may still go on in a store, and only time tells that it is over.
     pub(in crate::ledger) fn is_good(&self) -> bool {
         let elapsed = lock(&self.believed).elapsed();
-        !self.is_lost.load(Ordering::Acquire) && elapsed + self.times.margin() < self.times.lease
+        if elapsed + self.times.margin() >= self.times.lease {
+            self.is_lost.store(true, Ordering::Release);
+        }
+        !self.is_lost.load(Ordering::Acquire)
     }
 
     /// Asks the ledger, in the transaction that lets a batch begin.
@@ -377,6 +388,9 @@ impl Executor {
             loop {
                 sleep(pause).await;
                 let Some(executor) = executor.upgrade() else { return };
+                if !executor.is_good() {
+                    return;
+                }
                 match timeout(pause, executor.renew()).await {
                     Ok(Ok(Renewal::Done)) => {}
                     Ok(Ok(Renewal::Lost)) => return executor.is_lost.store(true, Ordering::Release),
@@ -403,9 +417,12 @@ impl Executor {
         Ok(Renewal::Done)
     }
 
-    /// Gives the lease back.
+    /// Gives the lease back. One that is lost runs out by itself: until then, and a while longer, whoever waits for batches
+    /// must go on waiting.
     async fn leave(&self) {
-        self.is_lost.store(true, Ordering::Release);
+        if !self.is_good() || self.is_lost.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let left = query("DELETE FROM executor WHERE executor = ?").bind(&self.id);
         send(&self.pool, left).await;
     }
@@ -433,6 +450,10 @@ impl Drop for Running {
         let mut running = lock(&self.leases.running);
         let left: Vec<u64> = self.numbers.iter().copied().filter(|number| running.remove(number)).collect();
         drop(running);
+        if !self.executor.is_good() {
+            // What was begun may still go on in a store: the lease that runs out says when it is over.
+            return;
+        }
         for number in left.into_iter().filter_map(|number| i64::try_from(number).ok()) {
             // Nobody is at it any more, and nobody wrote down what came of it.
             let left = query("UPDATE intent SET executor = NULL WHERE number = ?").bind(number);
@@ -451,28 +472,6 @@ async fn send(pool: &Arc<Pool>, statement: Query) {
     if let Err(error) = sent.await {
         tracing::warn!(%error, "failed to give back a lease on the ledger; it runs out by itself");
     }
-}
-
-async fn is_held(session: &mut Session, name: &'static str) -> Result<bool, sqlx::Error> {
-    query(
-        "SELECT 1 FROM lease JOIN executor ON executor.executor = lease.executor
-         WHERE lease.name = ? AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)",
-    )
-    .bind(name)
-    .exists(session)
-    .await
-}
-
-/// A number that no holder of any lease had before.
-async fn next_fence(write: &mut Writing<'_>, operation: &'static str) -> Result<i64, LedgerError> {
-    let fence = meta_number(write.connection(), "fence").await?;
-    let fence = fence.checked_add(1).ok_or_else(|| damaged("fence"))?;
-    query("UPDATE meta SET value = ? WHERE name = 'fence'")
-        .bind(fence.to_string())
-        .execute(write.connection())
-        .await
-        .during(operation)?;
-    Ok(fence)
 }
 
 fn micros(span: Duration) -> i64 {

@@ -9,7 +9,7 @@ use crate::id::{RunId, StepId};
 use crate::ledger::sql::SqlLedger;
 use crate::ledger::sql::runs::row_of;
 use crate::ledger::sql::statement::query;
-use crate::ledger::sql::write::{During, get};
+use crate::ledger::sql::write::{During, get, get_json, to_json};
 use crate::ledger::{Claimed, LedgerError, Part};
 
 /// The run that takes help and is led by somebody living.
@@ -18,11 +18,11 @@ const LED: &str = "SELECT run.* FROM run
     JOIN executor ON executor.executor = lease.executor
     WHERE run.status = 'running' AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
 
-/// Who is at a step, whether that one lives, and whether the step was handed in.
+/// Who is at a step, whether that one lives or may still be in the middle of something, and whether the step was handed in.
 const CLAIM: &str = "SELECT step_claim.executor, step_claim.handed_in IS NOT NULL AS is_over,
         executor.executor IS NOT NULL AS is_alive
     FROM step_claim LEFT JOIN executor ON executor.executor = step_claim.executor
-        AND executor.expires_at > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)
+        AND executor.expires_at + ? > CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)
     WHERE step_claim.run_id = ? AND step_claim.step_id = ?";
 
 /// Claims of runs that are long over; those of the last ten are there for whoever wonders who did what.
@@ -67,7 +67,8 @@ impl Server {
         };
         let executor = self.enter_run(&mut write, get(&row, "fence")?, operation).await?;
         write.commit().await?;
-        Ok(Some(Part::Help { run: row_of(&row)?, place: self.hold(executor, Arc::clone(turn)) }))
+        let shared = get_json(&row, "shared")?;
+        Ok(Some(Part::Help { run: row_of(&row)?, shared, place: self.hold(executor, Arc::clone(turn)) }))
     }
 
     /// The run takes help from now on.
@@ -75,12 +76,14 @@ impl Server {
         &self,
         ledger: &SqlLedger,
         run: &RunId,
+        steps: &[StepId],
     ) -> Result<bool, LedgerError> {
         let operation = "share a run";
         let Some(fence) = self.of_run().and_then(|executor| executor.run_fence) else { return Ok(false) };
         let mut write = ledger.write(operation).await?;
-        query("UPDATE run SET fence = ? WHERE run_id = ?")
+        query("UPDATE run SET fence = ?, shared = ? WHERE run_id = ?")
             .bind(fence)
+            .bind(to_json(&steps)?)
             .bind(run.as_str())
             .execute(write.connection())
             .await
@@ -111,7 +114,8 @@ impl Server {
         }
         let mut claimed = Vec::new();
         for step in steps {
-            let before = query(CLAIM).bind(run.as_str()).bind(step.as_str());
+            let echo = self.leases.echo();
+            let before = query(CLAIM).bind(echo).bind(run.as_str()).bind(step.as_str());
             let before = before.fetch_optional(write.connection()).await.during(operation)?;
             let is_inherited = before.is_some();
             if let Some(before) = &before

@@ -23,7 +23,7 @@ impl Times {
     }
 
     pub(super) fn renewal(self) -> Duration {
-        self.lease / 3
+        self.lease / 6
     }
 
     /// What must be left of a lease for something that erases to be begun.

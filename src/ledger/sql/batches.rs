@@ -102,7 +102,7 @@ async fn finish_one(
 
 /// Intents that no outcome followed and that can still be read.
 pub(super) async fn open(ledger: &SqlLedger) -> Result<Vec<OpenIntent>, LedgerError> {
-    let rows = query(places::open_intents(ledger))
+    let rows = places::open_intents(ledger)
         .fetch_all(&mut ledger.look().await?)
         .await
         .during("read open batches")?;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::SqlLedger;
+use super::places::require_place;
 use super::statement::query;
 use super::write::{During, Writing, get, get_instant, get_json, micros, to_json};
 use crate::id::{PlacementId, RequestId, RunId, StepId, StoreId, TenantId};
@@ -22,6 +23,7 @@ pub(super) async fn record(
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let mut write = ledger.write("record an outcome").await?;
+    require_place(ledger, &mut write).await?;
     let (run, step) = (outcome.run_id.as_str(), outcome.step_id.as_str());
     let before = query("SELECT 1 FROM outcome WHERE run_id = ? AND step_id = ?").bind(run).bind(step);
     if before.exists(write.connection()).await.during("record an outcome")? {

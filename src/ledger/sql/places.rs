@@ -10,11 +10,11 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::statement::query;
+use super::statement::{Query, query};
 use super::write::{During, Writing, damaged, meta_number};
 use super::{Engine, SqlLedger};
 use crate::id::{RunId, StepId};
-use crate::ledger::mysql::{self, Executor};
+use crate::ledger::mysql::Executor;
 use crate::ledger::sqlite::{Held, Lock};
 use crate::ledger::{Claimed, Lease, LedgerError, Part};
 
@@ -66,10 +66,14 @@ pub(super) async fn join(ledger: &SqlLedger) -> Result<Option<Part>, LedgerError
 }
 
 /// The run takes help from now on.
-pub(super) async fn share_run(ledger: &SqlLedger, run: &RunId) -> Result<bool, LedgerError> {
+pub(super) async fn share_run(
+    ledger: &SqlLedger,
+    run: &RunId,
+    steps: &[StepId],
+) -> Result<bool, LedgerError> {
     match &ledger.engine {
         Engine::Sqlite(_) => Ok(false),
-        Engine::Mysql(server) => server.share_run(ledger, run).await,
+        Engine::Mysql(server) => server.share_run(ledger, run, steps).await,
     }
 }
 
@@ -129,6 +133,21 @@ pub(super) async fn keeps_place(ledger: &SqlLedger) -> Result<bool, LedgerError>
     }
 }
 
+/// Asked in the transaction that records something for a run: refused where others may have taken it over. Guarded by
+/// `who_lost_the_place_of_the_run_records_nothing_for_it`.
+pub(super) async fn require_place(ledger: &SqlLedger, write: &mut Writing<'_>) -> Result<(), LedgerError> {
+    let Engine::Mysql(server) = &ledger.engine else { return Ok(()) };
+    let Some(executor) = server.of_run() else { return Ok(()) };
+    if executor.is_valid(write).await? {
+        return Ok(());
+    }
+    Err(LedgerError::Unreachable {
+        operation: "keep the place of the run",
+        message: "this process was out of reach for longer than its lease, and others may carry on"
+            .to_owned(),
+    })
+}
+
 /// Waits until what was dropped is free for others.
 pub(super) async fn give_back(ledger: &SqlLedger) -> Result<(), LedgerError> {
     match &ledger.engine {
@@ -186,13 +205,13 @@ pub(super) async fn enter(ledger: &SqlLedger) -> Result<Entry, LedgerError> {
 }
 
 /// The statement that reads intents which nobody is at.
-pub(super) fn open_intents(ledger: &SqlLedger) -> &'static str {
+pub(super) fn open_intents(ledger: &SqlLedger) -> Query {
     match &ledger.engine {
-        Engine::Sqlite(_) => {
+        Engine::Sqlite(_) => query(
             "SELECT intent.*, row_key.wrapped FROM intent JOIN row_key ON row_key.owner = intent.run_id
-             WHERE intent.ended_at IS NULL ORDER BY intent.number"
-        }
-        Engine::Mysql(_) => mysql::OPEN_INTENTS,
+             WHERE intent.ended_at IS NULL ORDER BY intent.number",
+        ),
+        Engine::Mysql(server) => server.open_intents(),
     }
 }
 
@@ -229,7 +248,7 @@ impl Entry {
     pub(super) fn granted(self, ledger: &SqlLedger, numbers: &[u64]) -> (Box<dyn Any + Send>, Lease) {
         match (self, &ledger.engine) {
             (Self::Leased(executor), Engine::Mysql(server)) => {
-                (server.running(numbers), Lease::of(move || executor.is_good()))
+                (server.running(Arc::clone(&executor), numbers), Lease::of(move || executor.is_good()))
             }
             (Self::Leased(executor), Engine::Sqlite(_)) => {
                 (Box::new(()), Lease::of(move || executor.is_good()))

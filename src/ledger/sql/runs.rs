@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::SqlLedger;
+use super::places::require_place;
 use super::statement::{Row, Session, query};
 use super::write::{
     During, Writing, from_json, get, get_instant, get_instant_if_any, get_json, micros, to_json,
@@ -32,6 +33,7 @@ pub(super) async fn begin(
         return Err(LedgerError::State(format!("run `{}` has begun already", run.run_id)));
     }
     let now = run.started_at;
+    require_place(ledger, &mut write).await?;
     interrupt_others(&mut write, now).await?;
     keep_plan(&mut write, plan, now).await?;
     query("INSERT INTO run (run_id, plan_id, at, status, started_at) VALUES (?, ?, ?, 'running', ?)")
@@ -70,6 +72,7 @@ pub(super) async fn end(
         return Err(LedgerError::State(format!("a run does not end as `{status}`")));
     }
     let mut write = ledger.write("end a run").await?;
+    require_place(ledger, &mut write).await?;
     let ended = query("UPDATE run SET status = ?, ended_at = ? WHERE run_id = ? AND ended_at IS NULL")
         .bind(status)
         .bind(micros(now))
@@ -189,6 +192,7 @@ pub(super) async fn refused(ledger: &SqlLedger, id: &PlanId) -> Result<(Plan, Ve
 /// Records the approval.
 pub(super) async fn approve(ledger: &SqlLedger, id: &PlanId, now: DateTime<Utc>) -> Result<(), LedgerError> {
     let mut write = ledger.write("approve a plan").await?;
+    require_place(ledger, &mut write).await?;
     refused_row(write.connection(), id).await?;
     query("UPDATE refused_plan SET approved_at = ? WHERE plan_id = ?")
         .bind(micros(now))

@@ -197,7 +197,10 @@ pub(super) fn get_instant_if_any(
 }
 
 /// A column that holds JSON.
-pub(super) fn get_json<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T, LedgerError> {
+pub(in crate::ledger) fn get_json<T: DeserializeOwned>(
+    row: &Row,
+    column: &'static str,
+) -> Result<T, LedgerError> {
     from_json(get(row, column)?, column)
 }
 
@@ -219,7 +222,7 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &'static str) -> 
 }
 
 /// A value as JSON text.
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
+pub(in crate::ledger) fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
     serde_json::to_string(value)
         .map_err(|error| LedgerError::State(format!("failed to write JSON for the ledger: {error}")))
 }

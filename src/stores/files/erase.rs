@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -64,8 +64,15 @@ fn write_all(file: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Erases a batch; blocks.
-pub(super) fn erase(root: &Root, query: &Query, batch: &Batch, method: Method) -> Result<Erased, StoreError> {
+/// Erases a batch; blocks. Once it is given up it touches no other file. Guarded by
+/// `an_erase_that_is_given_up_touches_no_other_file`.
+pub(super) fn erase(
+    root: &Root,
+    query: &Query,
+    batch: &Batch,
+    method: Method,
+    given_up: &AtomicBool,
+) -> Result<Erased, StoreError> {
     let layout = Layout::of(&query.placement)
         .map_err(|message| root.error(OPERATION, ErrorKind::Schema, Retry::Never, message.into()))?;
     let selector = match layout {
@@ -78,7 +85,7 @@ pub(super) fn erase(root: &Root, query: &Query, batch: &Batch, method: Method) -
         return Err(root.error(OPERATION, ErrorKind::Unresolved, Retry::Never, message));
     };
     root.require_marker(OPERATION)?;
-    let work = Work { root, layout, selector: selector.as_ref(), method };
+    let work = Work { root, layout, selector: selector.as_ref(), method, given_up };
     let fates = work.all(listed)?;
 
     let mut erased = Erased::default();
@@ -135,6 +142,7 @@ struct Work<'a> {
     layout: Layout<'a>,
     selector: Option<&'a Selector<'a>>,
     method: Method,
+    given_up: &'a AtomicBool,
 }
 
 impl Work<'_> {
@@ -184,6 +192,9 @@ impl Work<'_> {
     /// 7. it is overwritten where the method asks for it,
     /// 8. it is unlinked.
     fn one(&self, listed: &Listed) -> Fate {
+        if self.given_up.load(Ordering::Acquire) {
+            return Fate::Failed("it was given up".into());
+        }
         // 1
         let Some(path) = path_of(&listed.key).filter(|path| self.layout.proves(&listed.tenant, path)) else {
             return Fate::Failed("it lies outside the prefix of its tenant".into());
@@ -256,4 +267,63 @@ fn unreachable_path(errno: Errno) -> Fate {
         Errno::XDEV => "a folder on its path lies on another file system".into(),
         other => format!("it cannot be reached: {other}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::id::TenantId;
+    use crate::policy::Placement;
+    use crate::policy::parse::parse_policy;
+    use crate::stores::{Key, Value};
+
+    const FILES: &str = r#"
+category = "audio"
+title = "Audio"
+method = "delete"
+[[rules]]
+trigger = "request"
+deadline = "30 days"
+clause = "c"
+[[placements]]
+name = "audio"
+store = "objects"
+prefix = "rec/{tenant}/"
+subjects = "none"
+"#;
+
+    fn placement() -> Placement {
+        let policy = parse_policy(Path::new("audio.toml"), FILES.as_bytes(), &mut Vec::new());
+        policy.expect("it is a policy").placements.remove(0)
+    }
+
+    #[test]
+    fn an_erase_that_is_given_up_touches_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("rec/t-1")).unwrap();
+        let file = |number: u32| format!("rec/t-1/{number}.wav");
+        for number in 0..8 {
+            std::fs::write(folder.path().join(file(number)), b"a call").unwrap();
+        }
+        let root = Root::open(&StoreId::new("objects"), folder.path()).unwrap();
+        let listed = |number| Listed {
+            tenant: TenantId::parse("t-1").unwrap(),
+            key: Key(vec![Value::Bytes(file(number).into_bytes())]),
+            names: std::collections::BTreeMap::new(),
+            stamp: String::new(),
+        };
+        let listed: Vec<Listed> = (0..8).map(listed).collect();
+        let placement = placement();
+        for method in [Method::Delete, Method::Zero] {
+            let given_up = AtomicBool::new(true);
+            let layout = Layout::of(&placement).unwrap();
+            let work = Work { root: &root, layout, selector: None, method, given_up: &given_up };
+            let fates = work.all(&listed).unwrap();
+            assert!(fates.iter().all(|fate| matches!(fate, Fate::Failed(_))), "{fates:?}");
+            let left = std::fs::read_dir(folder.path().join("rec/t-1")).unwrap().count();
+            assert_eq!(left, 8, "{method:?}");
+        }
+    }
 }
