@@ -58,6 +58,9 @@ const ANSWERS_DAYS: i64 = 30;
 /// How often old answers are forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 
+/// How often what was approved and could not be done is tried again, and what has expired meanwhile is told.
+const FINISH: Duration = Duration::from_secs(60);
+
 /// The audit log is published so long after a fact at most: many facts share one publication.
 const PUBLISH_AFTER: Duration = Duration::from_millis(500);
 
@@ -336,13 +339,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Finishes what a process that died left approved but undone, publishes the audit log a moment after facts, and forgets
+/// Finishes what is approved but undone, publishes the audit log a moment after facts, and forgets
 /// old answers.
 async fn keep_house(api: Arc<Api>) {
     let stop = api.service.stop.clone();
-    if let Err(error) = desk::finish_approved(&api.world(), api.ledger(), api.now()).await {
-        tracing::warn!(%error, "failed to finish what was approved");
-    }
+    let mut finish = tokio::time::interval(FINISH);
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
@@ -353,6 +354,11 @@ async fn keep_house(api: Arc<Api>) {
                     () = tokio::time::sleep(PUBLISH_AFTER) => {}
                 }
                 api.publish().await;
+            }
+            _ = finish.tick() => {
+                if let Err(error) = desk::finish_approved(&api.world(), api.ledger(), api.now()).await {
+                    tracing::warn!(%error, "failed to finish what was approved");
+                }
             }
             _ = tick.tick() => {
                 let before = api.now() - TimeDelta::days(ANSWERS_DAYS);

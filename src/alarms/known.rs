@@ -10,8 +10,8 @@ use crate::audit;
 use crate::gather::{self, Ahead, Look, Trouble, World};
 use crate::id::{Category, PlacementId, PlanId, StoreId, TenantId};
 use crate::ledger::{
-    AlarmRow, DeliveryRow, ExportRow, ExportState, Head, Ledger, LedgerError, RequestRow, RequestState,
-    RunRow, Stop, TenantState,
+    AlarmRow, DeliveryRow, ExportRow, ExportState, Head, Ledger, LedgerError, RefusedPlan, RequestRow,
+    RequestState, RunRow, Stop, TenantState,
 };
 use crate::plan::cover::{Falling, falling};
 use crate::plan::decide::rows_of;
@@ -240,7 +240,7 @@ async fn endings(world: &World, ledger: &dyn Ledger) -> Result<Vec<Ending>, Trou
 async fn refused(ledger: &dyn Ledger, runs: &[RunRow]) -> Result<Refused, Trouble> {
     let Some(run) = runs.iter().find(|run| run.status != "running") else { return Ok(Refused::Otherwise) };
     match ledger.refused(&run.plan_id).await {
-        Ok((plan, steps)) => Ok(Refused::Waiting(Waiting {
+        Ok(RefusedPlan { plan, steps, .. }) => Ok(Refused::Waiting(Waiting {
             records: steps.iter().filter_map(|id| plan.step(id)).map(|step| step.records).sum(),
             codes: plan.refusals.iter().map(|refusal| refusal.code.clone()).collect(),
             plan_id: plan.plan_id,
