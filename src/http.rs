@@ -17,7 +17,9 @@ mod once;
 mod opendsr;
 mod orders;
 mod pairs;
+mod patient;
 mod pull;
+mod pulls;
 mod reading;
 mod requests;
 pub mod shapes;
@@ -81,6 +83,12 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How long a body may take to arrive.
     pub body_read: Duration,
+    /// How long the other side may leave what waits to be sent, a piece or two.
+    pub piece: Duration,
+    /// Files of exports that are pulled at the same time; others are answered 503.
+    pub pulls: usize,
+    /// Those of one principal; others are answered 429.
+    pub pulls_each: usize,
 }
 
 impl Default for Limits {
@@ -93,6 +101,9 @@ impl Default for Limits {
             header_read: Duration::from_secs(10),
             header_bytes: 16 * 1_024,
             body_read: Duration::from_secs(10),
+            piece: Duration::from_secs(60),
+            pulls: 8,
+            pulls_each: 2,
         }
     }
 }
@@ -251,6 +262,7 @@ pub struct Api {
     queue: Arc<Semaphore>,
     /// Calls that ask every store, at the same time: few, since each of them costs what a plan costs.
     heavy: Semaphore,
+    pulls: pulls::Pulls,
     tasks: TaskTracker,
     published: Notify,
     approved: Notify,
@@ -268,6 +280,7 @@ impl Api {
             flights: Arc::default(),
             queue: Arc::new(Semaphore::new(limits.queue)),
             heavy: Semaphore::new(2),
+            pulls: pulls::Pulls::new(&limits),
             tasks: TaskTracker::new(),
             published: Notify::new(),
             approved: Notify::new(),

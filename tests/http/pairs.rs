@@ -124,9 +124,7 @@ fn what_was_approved_when_the_process_died_is_done_at_the_next_start() {
             tokio::task::yield_now().await;
         }
     };
-    served
-        .wait(async { tokio::time::timeout(std::time::Duration::from_secs(30), until_released).await })
-        .unwrap();
+    served.wait(async { tokio::time::timeout(Duration::from_secs(30), until_released).await }).unwrap();
 }
 
 #[test]
@@ -213,9 +211,7 @@ fn a_refused_plan_is_approved_by_two_persons_and_carried_out() {
             tokio::task::yield_now().await;
         }
     };
-    served
-        .wait(async { tokio::time::timeout(std::time::Duration::from_secs(60), until_ended).await })
-        .unwrap();
+    served.wait(async { tokio::time::timeout(Duration::from_secs(60), until_ended).await }).unwrap();
     assert!(
         served
             .wait(retentiond::desk::approved_plans(&*served.ledger, Clock::System.now()))
