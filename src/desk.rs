@@ -46,6 +46,9 @@ pub struct AskedRequest {
     pub scope: NewScope,
     /// When it was received; now where nobody says.
     pub received_at: Option<DateTime<Utc>>,
+    /// When it was made elsewhere, where that is known: the deadline counts from the earlier of the two. What is covered
+    /// goes up to the receipt all the same.
+    pub submitted_at: Option<DateTime<Utc>>,
     /// Given again with the same content, it makes no second request.
     pub idempotency_key: Option<String>,
 }
@@ -60,11 +63,12 @@ pub async fn request_of(
     asked: AskedRequest,
     now: DateTime<Utc>,
 ) -> Result<Recorded<NewRequest>, DeskError> {
-    let AskedRequest { tenant, scope, received_at, idempotency_key } = asked;
+    let AskedRequest { tenant, scope, received_at, submitted_at, idempotency_key } = asked;
     let received_at = received_at.unwrap_or(now);
     checks::not_in_future("the time of receipt", received_at, now)?;
     let kinds = kinds_of(&scope)?;
-    let covered = covered(&world.policies, &kinds, received_at).map_err(DeskError::usage)?;
+    let starts_at = submitted_at.map_or(received_at, |at| at.min(received_at));
+    let covered = covered(&world.policies, &kinds, starts_at).map_err(DeskError::usage)?;
     let mut warnings: Vec<String> = covered
         .left_out
         .iter()

@@ -36,7 +36,7 @@ use crate::stores::{self, Store};
 pub use crate::gather::{Trouble, World};
 use order::{Reading, plan_anew, read, refuse_doubts};
 
-pub use order::Order;
+pub use order::{Approval, Order, Terms};
 pub use report::{PlacementReport, RunReport, RunStatus};
 pub use share::help_once;
 

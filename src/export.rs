@@ -20,7 +20,9 @@ use self::place::Place;
 pub use self::rollover::{LATENESS, due_rollovers, roll_over};
 pub use self::take::TakenPlacement;
 use self::take::{Taking, placements};
-use self::target::{Before, MANIFEST, Target, UNPROVEN};
+use self::target::{Before, Target, UNPROVEN};
+
+pub(crate) use self::target::MANIFEST;
 use crate::audit;
 use crate::gather::{Readers, Trouble, World};
 use crate::id::{ExportId, PlacementId};

@@ -17,7 +17,9 @@ mod once;
 mod opendsr;
 mod orders;
 mod pairs;
+mod patient;
 mod pull;
+mod pulls;
 mod reading;
 mod requests;
 pub mod shapes;
@@ -58,6 +60,9 @@ const ANSWERS_DAYS: i64 = 30;
 /// How often old answers are forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 
+/// How often what was approved and could not be done is tried again, and what has expired meanwhile is told.
+const FINISH: Duration = Duration::from_secs(60);
+
 /// The audit log is published so long after a fact at most: many facts share one publication.
 const PUBLISH_AFTER: Duration = Duration::from_millis(500);
 
@@ -78,6 +83,12 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How long a body may take to arrive.
     pub body_read: Duration,
+    /// How long the other side may leave what waits to be sent, a piece or two.
+    pub piece: Duration,
+    /// Files of exports that are pulled at the same time; others are answered 503.
+    pub pulls: usize,
+    /// Those of one principal; others are answered 429.
+    pub pulls_each: usize,
 }
 
 impl Default for Limits {
@@ -90,6 +101,9 @@ impl Default for Limits {
             header_read: Duration::from_secs(10),
             header_bytes: 16 * 1_024,
             body_read: Duration::from_secs(10),
+            piece: Duration::from_secs(60),
+            pulls: 8,
+            pulls_each: 2,
         }
     }
 }
@@ -248,6 +262,7 @@ pub struct Api {
     queue: Arc<Semaphore>,
     /// Calls that ask every store, at the same time: few, since each of them costs what a plan costs.
     heavy: Semaphore,
+    pulls: pulls::Pulls,
     tasks: TaskTracker,
     published: Notify,
     approved: Notify,
@@ -265,6 +280,7 @@ impl Api {
             flights: Arc::default(),
             queue: Arc::new(Semaphore::new(limits.queue)),
             heavy: Semaphore::new(2),
+            pulls: pulls::Pulls::new(&limits),
             tasks: TaskTracker::new(),
             published: Notify::new(),
             approved: Notify::new(),
@@ -336,13 +352,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Finishes what a process that died left approved but undone, publishes the audit log a moment after facts, and forgets
+/// Finishes what is approved but undone, publishes the audit log a moment after facts, and forgets
 /// old answers.
 async fn keep_house(api: Arc<Api>) {
     let stop = api.service.stop.clone();
-    if let Err(error) = desk::finish_approved(&api.world(), api.ledger(), api.now()).await {
-        tracing::warn!(%error, "failed to finish what was approved");
-    }
+    let mut finish = tokio::time::interval(FINISH);
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
@@ -353,6 +367,11 @@ async fn keep_house(api: Arc<Api>) {
                     () = tokio::time::sleep(PUBLISH_AFTER) => {}
                 }
                 api.publish().await;
+            }
+            _ = finish.tick() => {
+                if let Err(error) = desk::finish_approved(&api.world(), api.ledger(), api.now()).await {
+                    tracing::warn!(%error, "failed to finish what was approved");
+                }
             }
             _ = tick.tick() => {
                 let before = api.now() - TimeDelta::days(ANSWERS_DAYS);

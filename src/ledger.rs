@@ -210,8 +210,8 @@ pub trait Ledger: OpenDsrLedger + Send + Sync {
         steps: &[StepId],
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError>;
-    /// A refused plan and its refused steps that were not yet approved.
-    async fn refused(&self, id: &PlanId) -> Result<(Plan, Vec<StepId>), LedgerError>;
+    /// A refused plan that was not yet approved.
+    async fn refused(&self, id: &PlanId) -> Result<RefusedPlan, LedgerError>;
     /// The refused plan has been approved and cannot be approved again.
     async fn approve(&self, id: &PlanId, now: DateTime<Utc>) -> Result<(), LedgerError>;
 

@@ -120,7 +120,7 @@ fn an_approval_that_dies_never_erases_more_than_was_approved() {
     let id = PlanId::new(refused["refusals"][0]["approve"].as_str().unwrap());
     for at in 1..WRITES_MAX {
         let world = template.copy();
-        let order = Order::Approve(id.clone());
+        let order = Order::Approve(id.clone().into());
         let ended = run_to_death(&world, &order, at, Dies::Before);
         let gone = 20 - world.number("calls.db", "SELECT CAST(count(*) AS TEXT) FROM call_record");
         world.sql("calls.db", "INSERT INTO call_record (id, tenant_id, started_at) VALUES

@@ -180,6 +180,10 @@ async fn a_request_is_taken_carried_out_and_told_to_its_controller() {
     let expected = instant(made.json["expected_completion_time"].as_str().unwrap());
     assert!((expected - submitted - TimeDelta::days(20)).abs() <= TimeDelta::seconds(1), "{expected}");
     assert!(made.json.get("api_version").is_none());
+    // What lies between is covered too: the other clock moves the deadline and nothing else.
+    let row = center.ledger().requests().await.unwrap().remove(0);
+    assert!((row.received_at - received).abs() <= TimeDelta::seconds(1), "{}", row.received_at);
+    assert!((row.deadline - expected).abs() <= TimeDelta::seconds(1), "{}", row.deadline);
 
     let pending = center.call("GET", &format!("/v2/requests/{ID}"), &token, None).await;
     pending.is(200).is_signed();

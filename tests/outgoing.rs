@@ -264,6 +264,20 @@ async fn a_store_of_the_deployment_and_its_own_interface_are_never_called_even_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ledger_metrics_and_collector_are_of_the_deployment_and_every_address_where_it_listens_on_all() {
+    let world = World::center();
+    world.edit("retentiond.toml", "sqlite://retentiond.db", "mysql://u:p@10.0.0.8:3307/ledger");
+    let lines = "[http]\nlisten = \"127.0.0.1:8787\"\nmetrics = \"0.0.0.0:9464\"\n\
+                 [telemetry]\notlp = \"http://10.0.0.9:4318\"\n[outgoing]\n\
+                 hosts = [\"10.0.0.8:3307\", \"127.0.0.1:9464\", \"10.0.0.9:4318\"]\n\
+                 private_hosts = [\"10.0.0.8:3307\", \"127.0.0.1:9464\", \"10.0.0.9:4318\"]";
+    let outgoing = client_of(&world, lines, nobody());
+    for url in ["http://10.0.0.8:3307/", "http://127.0.0.1:9464/metrics", "http://10.0.0.9:4318/v1/traces"] {
+        assert!(refused(outgoing.send(message(url)).await).contains("store of this deployment"), "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_one_tenant_is_called_about_that_tenant_only() {
     let lines = "[tenants.t-1]\ncallback_hosts = [\"hooks.example.com\"]";
     let outgoing = client(lines, nobody());

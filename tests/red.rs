@@ -503,7 +503,7 @@ async fn an_approval_is_in_the_log_before_what_it_allows_is_done() {
         let entries = ledger.entries(0, 100).await.unwrap();
         tell.send(entries.iter().any(|entry| entry.body.contains("\"plan-approved\""))).unwrap();
     });
-    let report = run_once(&center.world(NOW), Order::Approve(id), &look).await.unwrap();
+    let report = run_once(&center.world(NOW), Order::Approve(id.into()), &look).await.unwrap();
     assert_eq!((report.status, report.totals.erased), (RunStatus::Done, 2500));
     assert_eq!(told.recv(), Ok(true));
 }
@@ -551,7 +551,7 @@ async fn what_moved_under_way_and_is_over_a_limit_by_then_waits_for_approval_alo
     assert_eq!(report.status, RunStatus::Refused);
     assert_eq!(report.totals.erased, 500);
     let id = report.refusals[0].approve.clone().unwrap();
-    let report = center.order(NOW, Order::Approve(id)).await.unwrap();
+    let report = center.order(NOW, Order::Approve(id.into())).await.unwrap();
     assert_eq!((report.status, report.totals.erased), (RunStatus::Done, 3100));
 }
 

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::forecast::{MEASURED_RECORDS_MIN, Throughput};
-use crate::audit;
+use crate::audit::{self, AuditError};
 use crate::gather::{self, Ahead, Look, Trouble, World};
 use crate::id::{Category, PlacementId, PlanId, StoreId, TenantId};
 use crate::ledger::{
-    AlarmRow, DeliveryRow, ExportRow, ExportState, Head, Ledger, LedgerError, RequestRow, RequestState,
-    RunRow, Stop, TenantState,
+    AlarmRow, DeliveryRow, ExportRow, ExportState, Head, Ledger, LedgerError, RefusedPlan, RequestRow,
+    RequestState, RunRow, Stop, TenantState,
 };
 use crate::plan::cover::{Falling, falling};
 use crate::plan::decide::rows_of;
@@ -181,9 +181,12 @@ pub(super) async fn gather(world: &World, ledger: &dyn Ledger, now: DateTime<Utc
     let runs = ledger.runs(RUNS_MAX).await?;
     let speed = speed(ledger, &runs).await?;
     let ahead = if speed.is_some() { Ahead::Yes } else { Ahead::No };
-    let sight = match audit::doubt(&world.config.audit, Some(ledger)).await? {
-        Some(why) => Sight::Blind { code: "refused", message: why },
-        None => match gather::look(world, Some(ledger), ahead).await {
+    let sight = match audit::doubt(&world.config.audit, Some(ledger)).await {
+        // The ledger is another matter: without it nothing is known at all.
+        Err(error @ AuditError::Ledger(_)) => return Err(error.into()),
+        Err(error) => Sight::Blind { code: "audit", message: error.to_string() },
+        Ok(Some(why)) => Sight::Blind { code: "refused", message: why },
+        Ok(None) => match gather::look(world, Some(ledger), ahead).await {
             Ok(look) => Sight::Seen(look),
             Err(trouble) => Sight::Blind { code: trouble.code(), message: trouble.to_string() },
         },
@@ -240,7 +243,7 @@ async fn endings(world: &World, ledger: &dyn Ledger) -> Result<Vec<Ending>, Trou
 async fn refused(ledger: &dyn Ledger, runs: &[RunRow]) -> Result<Refused, Trouble> {
     let Some(run) = runs.iter().find(|run| run.status != "running") else { return Ok(Refused::Otherwise) };
     match ledger.refused(&run.plan_id).await {
-        Ok((plan, steps)) => Ok(Refused::Waiting(Waiting {
+        Ok(RefusedPlan { plan, steps, .. }) => Ok(Refused::Waiting(Waiting {
             records: steps.iter().filter_map(|id| plan.step(id)).map(|step| step.records).sum(),
             codes: plan.refusals.iter().map(|refusal| refusal.code.clone()).collect(),
             plan_id: plan.plan_id,

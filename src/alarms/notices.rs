@@ -50,7 +50,10 @@ pub(super) async fn enqueue(
 /// When the data goes, and which of the notices before it is due now: of two, the nearer. `None` while it is too early,
 /// and from when the data goes.
 fn due(ending: &Ending, now: DateTime<Utc>) -> Option<(DateTime<Utc>, i64)> {
-    let goes_at = ending.grace_until()?.max(ending.recorded_at + BACKDATED);
+    let grace_until = ending.grace_until()?;
+    // Only one that was due when it was told rests for a while; any other goes when its grace is over.
+    let rest = (grace_until <= ending.recorded_at).then_some(ending.recorded_at + BACKDATED);
+    let goes_at = rest.unwrap_or(grace_until);
     if now >= goes_at {
         return None;
     }
@@ -151,6 +154,8 @@ mod tests {
     #[test]
     fn a_termination_told_late_has_only_the_nearer_notice() {
         let ending = ending("2026-01-15T08:00:00Z");
-        assert_eq!(due(&ending, at("2026-01-15T08:00:00Z")).map(|(_, days)| days), Some(1));
+        let goes_at = at("2026-01-16T00:00:00Z");
+        assert_eq!(due(&ending, at("2026-01-15T08:00:00Z")), Some((goes_at, 1)), "it does not rest");
+        assert_eq!(due(&ending, goes_at), None);
     }
 }

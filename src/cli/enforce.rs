@@ -81,7 +81,7 @@ async fn until_signal(world: &World, order: Order, watcher: Watcher<'_>) -> Resu
 fn order_of(args: EnforceArgs, now: DateTime<Utc>) -> Result<Order, Failure> {
     match (args.plan, args.approve) {
         (Some(file), _) => Ok(Order::File(Box::new(read_plan(&file)?))),
-        (None, Some(id)) => Ok(Order::Approve(PlanId::new(values::words("--approve", &id)?))),
+        (None, Some(id)) => Ok(Order::Approve(PlanId::new(values::words("--approve", &id)?).into())),
         (None, None) => {
             let at = args.at.unwrap_or(now);
             values::not_in_future("--at", at, now)?;

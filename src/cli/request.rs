@@ -86,7 +86,8 @@ async fn create(context: &Context, args: CreateArgs) -> Result<Answer, Failure> 
     let idempotency_key = args.key.as_deref().map(|key| values::words("--key", key)).transpose()?;
     let scope = scope_of(args.subjects, &args.categories, args.everything)?;
     let world = context.world()?;
-    let asked = AskedRequest { tenant, scope, received_at: args.received, idempotency_key };
+    let received_at = args.received;
+    let asked = AskedRequest { tenant, scope, received_at, submitted_at: None, idempotency_key };
     let new = desk::request_of(&world, asked, context.now).await.map_err(|error| Failure::desk(&error))?;
     for warning in &new.warnings {
         warn(warning);

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::agenda::{Failed, Outlook, Window};
 use crate::facts::{BACKDATED_REST, LedgerFacts, OpenRequest};
 use crate::gather::{Trouble, World};
-use crate::id::{HoldId, RequestId};
+use crate::id::{ExportId, HoldId, RequestId};
 use crate::ledger::{Ledger, RunRow};
 use crate::plan::cover::falling;
 use crate::policy::{Policies, Trigger};
@@ -40,6 +40,7 @@ pub(super) struct Memory {
     /// Requests that were there when it was tried, of those recorded shortly before.
     served: BTreeSet<RequestId>,
     holds: Option<BTreeSet<HoldId>>,
+    exports: Option<BTreeSet<ExportId>>,
     was_stopped: bool,
     delay: Option<Duration>,
     freed: Option<DateTime<Utc>>,
@@ -143,15 +144,20 @@ impl Memory {
             && !self.served.contains(&request.request_id)
     }
 
-    /// Notices what was kept before and is so no longer: by a hold, by the emergency stop, by a longer delay.
+    /// Notices what was kept before and is so no longer: by a hold, for an export, by the emergency stop, by a longer delay.
     fn notice(&mut self, known: &LedgerFacts, is_stopped: bool, delay: Duration, now: DateTime<Utc>) {
         let holds: BTreeSet<HoldId> = known.holds.iter().map(|hold| hold.hold_id.clone()).collect();
         let is_released = self.holds.as_ref().is_some_and(|before| !before.is_subset(&holds));
+        // What waited for an export that is finished or withdrawn may be due now.
+        let exports: BTreeSet<ExportId> =
+            known.exports.iter().map(|export| export.export_id.clone()).collect();
+        let is_exported = self.exports.as_ref().is_some_and(|before| !before.is_subset(&exports));
         let is_shorter = self.delay.is_some_and(|before| delay < before);
-        if is_released || is_shorter || (self.was_stopped && !is_stopped) {
+        if is_released || is_exported || is_shorter || (self.was_stopped && !is_stopped) {
             self.freed = Some(now);
         }
-        (self.holds, self.delay, self.was_stopped) = (Some(holds), Some(delay), is_stopped);
+        (self.holds, self.exports) = (Some(holds), Some(exports));
+        (self.delay, self.was_stopped) = (Some(delay), is_stopped);
     }
 }
 
@@ -230,6 +236,7 @@ fn age_deadline(policies: &Policies) -> Option<TimeDelta> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::OpenExport;
     use crate::id::{PlanId, RunId};
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -287,5 +294,18 @@ mod tests {
         memory.notice(&less, false, hour, now);
         memory.notice(&less, false, Duration::ZERO, now);
         assert_eq!(memory.freed, Some(now), "a delay that became shorter");
+        let export = OpenExport {
+            export_id: ExportId::new("exp-1"),
+            tenant: crate::id::TenantId::parse("t-1").unwrap(),
+            categories: Vec::new(),
+            asked_at: now,
+        };
+        let waiting = LedgerFacts { exports: vec![export], ..less.clone() };
+        let mut memory = Memory::default();
+        memory.notice(&less, false, hour, now);
+        memory.notice(&waiting, false, hour, now);
+        assert_eq!(memory.freed, None, "a new export frees nothing");
+        memory.notice(&less, false, hour, now);
+        assert_eq!(memory.freed, Some(now), "an export that is finished or withdrawn");
     }
 }

@@ -85,5 +85,6 @@ fn alarm(kind: &str, message: &str, note: &Note) -> NewAlarm {
 
 /// The name of this process among others: the host's. Containers have one each.
 fn node() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    // Asked of the kernel: a hardened service may see no such file.
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -2,12 +2,16 @@
 //! proposed and that it is done once; who may propose or approve is decided by who asks here.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Cycle, DeskError, Kind, checks, cycle_of, terminate};
+use crate::enforce::{Approval, Terms};
 use crate::gather::World;
 use crate::id::{HoldId, PlanId, ProposalId, TenantId};
-use crate::ledger::{HoldRow, Ledger, LedgerError, ProposalRow, ProposedAction, TenantState};
+use crate::ledger::{
+    HoldRow, Ledger, LedgerError, ProposalRow, ProposedAction, RefusedPlan, TenantRow, TenantState,
+};
 
 /// How long a proposal waits: a day, so that who approves still knows what it was about.
 pub const PROPOSAL_HOURS: i64 = 24;
@@ -74,10 +78,11 @@ pub async fn propose_approval(
     by: &str,
     now: DateTime<Utc>,
 ) -> Result<ProposalRow, DeskError> {
-    let (plan, steps) = ledger.refused(plan_id).await?;
+    let RefusedPlan { plan, steps, refused_at } = ledger.refused(plan_id).await?;
     let refused = plan.steps.iter().filter(|step| steps.contains(&step.step_id));
     let records = refused.map(|step| step.records).sum();
-    propose(ledger, &ProposedAction::ApprovePlan { plan_id: plan_id.clone(), records }, by, now).await
+    let action = ProposedAction::ApprovePlan { plan_id: plan_id.clone(), records, refused_at };
+    propose(ledger, &action, by, now).await
 }
 
 /// What an approval binds: SHA-256 (hex) of the proposed action as JSON. Who approves repeats it, so that nothing is
@@ -113,6 +118,7 @@ pub async fn approve(
             "proposal `{id}` is approved by another person than who made it"
         )));
     }
+    refuse_moved(ledger, &row).await?;
     // Who approved it may ask again where the process died before it was done.
     let row = match &row.approved_by {
         Some(before) if before == by && is_undone(ledger, &row).await? => row,
@@ -125,7 +131,7 @@ pub async fn approve(
 /// Does what an approved proposal proposes, unless it is done.
 ///
 /// # Errors
-/// [`super::Kind::Conflict`] where it is not approved or no longer possible.
+/// [`super::Kind::Conflict`] where it is not approved, has expired or is no longer possible.
 pub async fn carry_out(
     world: &World,
     ledger: &dyn Ledger,
@@ -135,6 +141,14 @@ pub async fn carry_out(
     let Some(approved_at) = row.approved_at else {
         return Err(DeskError::conflict(format!("proposal `{}` is not approved", row.proposal_id)));
     };
+    if now >= row.expires_at {
+        return Err(DeskError::conflict(format!(
+            "proposal `{}` has expired before it was done; make it again",
+            row.proposal_id
+        ))
+        .in_state("expired"));
+    }
+    refuse_moved(ledger, row).await?;
     match &row.action {
         ProposedAction::ReleaseHold { hold_id, .. } => {
             let hold = hold(ledger, hold_id).await?;
@@ -156,25 +170,28 @@ pub async fn carry_out(
     }
 }
 
-/// Plans whose refused steps two persons agreed to and that no run has carried out yet, in order.
+/// Approvals of plans that two persons gave, that are good now and that no run has carried out yet, in order.
 ///
 /// # Errors
 /// Where the ledger cannot be read.
-pub async fn approved_plans(ledger: &dyn Ledger) -> Result<Vec<PlanId>, DeskError> {
-    let mut plans = Vec::new();
+pub async fn approved_plans(ledger: &dyn Ledger, now: DateTime<Utc>) -> Result<Vec<Approval>, DeskError> {
+    let mut plans: Vec<Approval> = Vec::new();
     for row in ledger.proposals().await? {
-        if let ProposedAction::ApprovePlan { plan_id, .. } = &row.action
+        if let ProposedAction::ApprovePlan { plan_id, refused_at, .. } = &row.action
             && row.approved_at.is_some()
-            && !plans.contains(plan_id)
+            && now < row.expires_at
+            && !plans.iter().any(|known| &known.plan_id == plan_id)
             && is_undone(ledger, &row).await?
         {
-            plans.push(plan_id.clone());
+            let terms = Terms { refused_at: *refused_at, expires_at: row.expires_at };
+            plans.push(Approval { plan_id: plan_id.clone(), terms: Some(terms) });
         }
     }
     Ok(plans)
 }
 
-/// Does what was approved but not done since the process died in between.
+/// Does what was approved but not done since the process died or something failed in between. What has expired meanwhile
+/// is never done, and that is told once.
 ///
 /// # Errors
 /// Where the ledger cannot be read or written.
@@ -185,6 +202,10 @@ pub async fn finish_approved(
 ) -> Result<(), DeskError> {
     for row in ledger.proposals().await? {
         if row.approved_at.is_some() && is_undone(ledger, &row).await? {
+            if now >= row.expires_at {
+                tell_expired(ledger, &row, now).await?;
+                continue;
+            }
             match carry_out(world, ledger, &row, now).await {
                 Ok(_) => {}
                 // Somebody did it, or the like of it, by another way: nothing is left to do.
@@ -192,6 +213,34 @@ pub async fn finish_approved(
                 Err(error) => return Err(error),
             }
         }
+    }
+    Ok(())
+}
+
+/// Several daemons and every later start meet the same proposal: the first of them tells.
+async fn tell_expired(ledger: &dyn Ledger, row: &ProposalRow, now: DateTime<Utc>) -> Result<(), DeskError> {
+    let id = &row.proposal_id;
+    let name = format!("expired:{id}");
+    if ledger.last_tick(&name).await?.is_some() || !ledger.claim_tick(&name, row.expires_at, now).await? {
+        return Ok(());
+    }
+    tracing::warn!(proposal_id = %id, "an approved proposal has expired before it was done; it is not done any more");
+    let fields = json!({"proposal_id": id, "approved_by": row.approved_by, "expires_at": row.expires_at});
+    Ok(ledger.record_entry("approval-expired", fields, now).await?)
+}
+
+/// A termination is proposed of a tenant as it stands; what was recorded of it since nobody has approved.
+async fn refuse_moved(ledger: &dyn Ledger, row: &ProposalRow) -> Result<(), DeskError> {
+    let ProposedAction::TerminateTenant { tenant, .. } = &row.action else { return Ok(()) };
+    let until = row.approved_at.unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let tenants = ledger.tenants().await?;
+    let is_moved = |known: &TenantRow| {
+        &known.tenant == tenant && known.recorded_at >= row.proposed_at && known.recorded_at < until
+    };
+    if tenants.iter().any(is_moved) {
+        return Err(DeskError::conflict(format!(
+            "tenant `{tenant}` was terminated or reinstated since this was proposed; propose it again"
+        )));
     }
     Ok(())
 }
@@ -204,8 +253,8 @@ async fn is_undone(ledger: &dyn Ledger, row: &ProposalRow) -> Result<bool, DeskE
             let before = approved_at - TimeDelta::seconds(1);
             super::tenant(Some(ledger), tenant, before).await?.recorded_at < approved_at
         }
-        ProposedAction::ApprovePlan { plan_id, .. } => match ledger.refused(plan_id).await {
-            Ok(_) => true,
+        ProposedAction::ApprovePlan { plan_id, refused_at, .. } => match ledger.refused(plan_id).await {
+            Ok(waiting) => waiting.refused_at == *refused_at,
             Err(LedgerError::Unknown { .. } | LedgerError::State(_)) => false,
             Err(error) => return Err(error.into()),
         },

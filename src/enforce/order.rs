@@ -9,7 +9,7 @@ use super::Silent;
 use crate::facts::LedgerFacts;
 use crate::gather::{self, Readers, Trouble, World};
 use crate::id::{PlacementId, PlanId, StepId};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, RefusedPlan};
 use crate::plan::review::{Approvals, ReviewedPlan, review};
 use crate::plan::{Plan, plan};
 
@@ -36,7 +36,47 @@ pub enum Order {
     /// A plan that was written to a file.
     File(Box<Plan>),
     /// The refused steps of a stored plan.
-    Approve(PlanId),
+    Approve(Approval),
+}
+
+/// The approval of a refused plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Which plan.
+    pub plan_id: PlanId,
+    /// What it is good for, where it was not given just now.
+    pub terms: Option<Terms>,
+}
+
+/// What an approval is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// When the plan was refused that was approved. The same plan, refused again, is not.
+    pub refused_at: DateTime<Utc>,
+    /// From when on nothing is begun on it.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl From<PlanId> for Approval {
+    /// Given just now, for the plan as it waits.
+    fn from(plan_id: PlanId) -> Self {
+        Self { plan_id, terms: None }
+    }
+}
+
+impl Approval {
+    /// # Errors
+    /// [`Trouble::Schema`] where it is for another refusal, or has expired.
+    fn check(&self, refused_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Trouble> {
+        let refuse = |why: &str| Err(Trouble::Schema(format!("plan `{}` {why}", self.plan_id)));
+        match self.terms {
+            Some(terms) if terms.refused_at != refused_at => {
+                refuse("was refused again since it was approved")
+            }
+            Some(terms) if now >= terms.expires_at => refuse("was approved, and the approval has expired"),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl Order {
@@ -108,8 +148,9 @@ pub(super) async fn read(
     let (stored, only) = match order {
         Order::Now { .. } | Order::Scheduled { .. } => (None, None),
         Order::File(plan) => (Some((**plan).clone()), None),
-        Order::Approve(id) => {
-            let (plan, steps) = ledger.refused(id).await?;
+        Order::Approve(approval) => {
+            let RefusedPlan { plan, steps, refused_at } = ledger.refused(&approval.plan_id).await?;
+            approval.check(refused_at, world.clock.now())?;
             (Some(plan), Some(steps.into_iter().collect::<BTreeSet<StepId>>()))
         }
     };

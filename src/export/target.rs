@@ -21,7 +21,7 @@ const MARK: &str = "export.partial";
 pub(super) const UNPROVEN: &str = "manifest.json.partial";
 
 /// The manifest; an export without it is none.
-pub(super) const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// What an export consists of beside.
 const PARTS: [&str; 2] = ["records", "objects"];
@@ -357,21 +357,34 @@ async fn read_file(path: PathBuf) -> Result<Option<Body>, Trouble> {
     });
     let Some(mut file) = opened.await? else { return Ok(None) };
     let (pieces, body) = Body::channel();
-    drop(tokio::task::spawn_blocking(move || {
+    drop(tokio::spawn(async move {
         loop {
-            let mut piece = vec![0; PIECE_BYTES];
-            match file.read(&mut piece) {
-                Ok(0) => return pieces.end_blocking(Ok(())),
-                Ok(read) => {
-                    piece.truncate(read);
-                    if pieces.give_blocking(piece).is_err() {
+            // One piece at a time: no thread waits for who reads.
+            match blocking(move || next_piece(file)).await {
+                Ok((_, piece)) if piece.is_empty() => return pieces.end(Ok(())).await,
+                Ok((open, piece)) => {
+                    file = open;
+                    if pieces.give(piece).await.is_err() {
                         return;
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return pieces.end_blocking(Err(broken())),
+                Err(_) => return pieces.end(Err(broken())).await,
             }
         }
     }));
     Ok(Some(body))
+}
+
+fn next_piece(mut file: std::fs::File) -> std::io::Result<(std::fs::File, Vec<u8>)> {
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece) {
+            Ok(read) => {
+                piece.truncate(read);
+                return Ok((file, piece));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::Api;
 use crate::desk;
-use crate::enforce::{Order, run_until};
-use crate::id::PlanId;
+use crate::enforce::{Approval, Order, run_until};
 
 /// How long until a plan that could not be carried out is tried again.
 const AGAIN: Duration = Duration::from_secs(900);
@@ -15,14 +14,14 @@ const AGAIN: Duration = Duration::from_secs(900);
 pub(super) async fn carry_plans(api: Arc<Api>) {
     let stop = api.service.stop.clone();
     loop {
-        match desk::approved_plans(api.ledger()).await {
+        match desk::approved_plans(api.ledger(), api.now()).await {
             Ok(plans) => {
-                for plan in plans {
+                for approval in plans {
                     if stop.is_cancelled() {
                         return;
                     }
                     // On the heap: a run is deep, and the stacks of worker threads are not.
-                    Box::pin(carry_out(&api, plan)).await;
+                    Box::pin(carry_out(&api, approval)).await;
                 }
             }
             Err(error) => tracing::warn!(%error, "failed to ask which plans are approved"),
@@ -35,9 +34,10 @@ pub(super) async fn carry_plans(api: Arc<Api>) {
     }
 }
 
-async fn carry_out(api: &Api, plan: PlanId) {
+async fn carry_out(api: &Api, approval: Approval) {
     let world = api.world();
-    let order = Order::Approve(plan.clone());
+    let plan = approval.plan_id.clone();
+    let order = Order::Approve(approval);
     match run_until(&world, api.ledger(), order, &|_| {}, &api.service.stop).await {
         Ok(report) => {
             tracing::info!(%plan, status = report.status.word(), "an approved plan was carried out");

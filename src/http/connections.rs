@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::caller::Peer;
+use super::patient::Patient;
 use super::{Limits, ServeError};
 
 /// How long a handshake may take.
@@ -140,7 +141,7 @@ where
             .header_read_timeout(limits.header_read)
             .max_header_size(limits.header_bytes)
             .max_headers(64)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Patient::new(stream, limits.piece)), service)
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -177,8 +177,8 @@ where
     };
     let place = Arc::clone(&api.queue).try_acquire_owned().map_err(|_| busy())?;
     let name = (caller.principal.clone(), question.key.clone());
+    let content = content_of(question, caller)?;
     let flight = super::Flight::begin(api, name.clone()).ok_or_else(running)?;
-    let content = question.content.clone();
     let api = Arc::clone(api);
     let tasks = api.tasks.clone();
     // On a task of its own: whoever asked may hang up at any point, and a claim must not be left without an answer.
@@ -191,6 +191,13 @@ where
         Ok(came) => came,
         Err(_) => Err(ApiError::internal("a handler panicked")),
     }
+}
+
+/// What is compared: the question and the rights under which it is asked. A principal may hold tokens of several tenants and
+/// roles, and none of them is given another one's answer.
+fn content_of(question: &Question, caller: &Caller) -> Result<String, ApiError> {
+    let rights = json_of(&(&question.content, caller.role, &caller.tenant))?;
+    Ok(hex::encode(Sha256::digest(rights)))
 }
 
 async fn settle<F>(

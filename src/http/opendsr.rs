@@ -214,8 +214,9 @@ async fn request_of(
     let new = AskedRequest {
         tenant: tenant.clone(),
         scope: NewScope::Subjects(asked.subjects.clone()),
-        // The clock starts when the subject asked, or now where the other clock is ahead.
-        received_at: Some(asked.submitted_at.min(now)),
+        // Received is what arrives here: what a controller writes may bring the deadline nearer and takes nothing out.
+        received_at: None,
+        submitted_at: Some(asked.submitted_at),
         // A process that dies before the controller's id is recorded is asked again, and makes no second request.
         idempotency_key: Some(format!("opendsr:{tenant}:{}", asked.subject_request_id)),
     };

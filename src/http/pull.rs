@@ -11,12 +11,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::stream;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::IntoParams;
 
 use super::inputs::Params;
 use super::shapes::Errors;
 use super::{Api, ApiError, Caller};
 use crate::export;
+use crate::gather::Trouble;
 use crate::id::StoreId;
 use crate::ledger::{ExportState, Role};
 use crate::stores::{ErrorKind, Retry, StoreError};
@@ -53,13 +55,29 @@ pub(super) async fn file(
         let message = "the export is not finished";
         return Err(ApiError::new(StatusCode::CONFLICT, "unfinished", message));
     }
-    let Ok(Some(body)) = export::open_file(&api.world(), &row, &name).await else {
-        return Err(caller.not_found(&api, "file").await);
+    let place = api.pulls.begin(&caller.principal)?;
+    let opened = tokio::time::timeout(api.limits.piece, export::open_file(&api.world(), &row, &name)).await;
+    let body = match opened.unwrap_or_else(|_| Err(broken().into())) {
+        Ok(Some(body)) => body,
+        Ok(None) | Err(Trouble::Schema(_)) => return Err(caller.not_found(&api, "file").await),
+        Err(trouble @ (Trouble::Unreachable(_) | Trouble::Doubt(_) | Trouble::Damaged(_))) => {
+            return Err(trouble.into());
+        }
     };
-    let pieces = stream::unfold(Some(body), |body| async move {
-        let mut body = body?;
-        match body.next(broken).await {
-            Ok(Some(bytes)) => Some((Ok(bytes), Some(body))),
+    if name == export::MANIFEST {
+        let fields = json!({
+            "export_id": row.export_id, "tenant": row.tenant,
+            "principal": caller.principal, "token_id": caller.token,
+        });
+        api.ledger().record_entry("export-pulled", fields, api.now()).await?;
+        api.published.notify_one();
+    }
+    let patience = api.limits.piece;
+    let pieces = stream::unfold(Some((body, place)), move |open| async move {
+        let (mut body, place) = open?;
+        let next = tokio::time::timeout(patience, body.next(broken)).await;
+        match next.unwrap_or_else(|_| Err(broken())) {
+            Ok(Some(bytes)) => Some((Ok(bytes), Some((body, place)))),
             Ok(None) => None,
             // The connection breaks off, so that half a file is never taken for a whole one.
             Err(error) => Some((Err(error), None)),

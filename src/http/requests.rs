@@ -87,7 +87,7 @@ pub(super) async fn create(
     }
     // No principal holds a colon, so two principals' keys never meet.
     let idempotency_key = Some(format!("http:{}:{}", caller.principal, question.key));
-    let asked = AskedRequest { tenant, scope, received_at, idempotency_key };
+    let asked = AskedRequest { tenant, scope, received_at, submitted_at: None, idempotency_key };
     let (work, sent) = (Arc::clone(&api), question.body.clone());
     once(&api, &caller, &question, Again::Harmless, async move { accept(&work, asked, &sent).await }).await
 }

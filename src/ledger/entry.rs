@@ -64,9 +64,9 @@ pub(super) fn proposed(action: &ProposedAction) -> Value {
         ProposedAction::TerminateTenant { tenant, terminated_at } => {
             json!({"kind": "terminate-tenant", "tenant": tenant, "terminated_at": at(*terminated_at)})
         }
-        ProposedAction::ApprovePlan { plan_id, records } => {
-            json!({"kind": "approve-plan", "plan_id": plan_id, "records": records})
-        }
+        ProposedAction::ApprovePlan { plan_id, records, refused_at } => json!({
+            "kind": "approve-plan", "plan_id": plan_id, "records": records, "refused_at": at(*refused_at),
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::id::{
     Category, EntitlementId, Fingerprint, HoldId, PlacementId, PlanId, RequestId, RunId, StepId, StoreId,
     TenantId,
 };
-use crate::plan::{CountsByTenant, NamedSubject, Residual};
+use crate::plan::{CountsByTenant, NamedSubject, Plan, Residual};
 use crate::policy::Level;
 
 pub use opendsr::{NewOpenDsr, OpenDsrClaim, OpenDsrRow};
@@ -219,6 +219,17 @@ pub struct EntitlementRow {
     pub until: Option<DateTime<Utc>>,
     /// When it was ended before that.
     pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// A plan whose refused steps wait for approval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefusedPlan {
+    /// The plan, whole.
+    pub plan: Plan,
+    /// Its refused steps.
+    pub steps: Vec<StepId>,
+    /// When they were refused last.
+    pub refused_at: DateTime<Utc>,
 }
 
 /// One execution of a plan.

@@ -31,8 +31,8 @@ use super::sqlite::Files;
 use super::{
     AlarmRow, AnswerClaim, Claimed, DeliveryFate, DeliveryRow, EntitlementRow, Entry, ExportRow, GivenAnswer,
     Head, HoldRow, Intent, Ledger, LedgerError, Mark, NewAlarm, NewDelivery, NewEntitlement, NewExport,
-    NewHold, NewRequest, NewToken, OpenIntent, Part, Permits, ProposalRow, ProposedAction, RequestPlacement,
-    RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow, TokenRow,
+    NewHold, NewRequest, NewToken, OpenIntent, Part, Permits, ProposalRow, ProposedAction, RefusedPlan,
+    RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop, TenantRow, TokenRow,
 };
 use crate::facts::LedgerFacts;
 use crate::id::{
@@ -115,7 +115,7 @@ carried_out! {
     fn end_run(run: &RunId, status: &str, now: DateTime<Utc>) -> () = runs::end;
     fn runs(most: u32) -> Vec<RunRow> = runs::latest;
     fn store_refused(plan: &Plan, steps: &[StepId], now: DateTime<Utc>) -> () = runs::store_refused;
-    fn refused(id: &PlanId) -> (Plan, Vec<StepId>) = runs::refused;
+    fn refused(id: &PlanId) -> RefusedPlan = runs::refused;
     fn approve(id: &PlanId, now: DateTime<Utc>) -> () = runs::approve;
     fn begin_batches(intents: &[Intent], now: DateTime<Utc>) -> Permits = batches::begin;
     fn finish_batches(outcomes: &[(u64, CountsByTenant)], now: DateTime<Utc>) -> () = batches::finish;

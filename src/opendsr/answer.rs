@@ -45,7 +45,7 @@ pub fn received(known: Known<'_>, body: &[u8]) -> Value {
     json!({
         "controller_id": known.controller_id,
         "expected_completion_time": time(known.request.deadline),
-        "received_time": time(known.asked.received_at),
+        "received_time": time(known.request.received_at),
         "encoded_request": STANDARD.encode(body),
         "subject_request_id": known.asked.subject_request_id,
     })
@@ -68,7 +68,7 @@ pub fn cancelled(known: Known<'_>) -> Value {
     json!({
         "controller_id": known.controller_id,
         "subject_request_id": known.asked.subject_request_id,
-        "received_time": time(known.asked.received_at),
+        "received_time": time(known.request.received_at),
         "api_version": VERSION,
     })
 }

@@ -1,14 +1,14 @@
-//! The places of this deployment itself: its stores, its ledger, its own interface. No message goes there.
+//! The places of this deployment itself: its stores, its ledger, its own listeners, its collector. No message goes there.
 //! It owns reading them from the configuration; it connects to none of them.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use reqwest::Url;
 use secrecy::ExposeSecret;
 
 use super::{Resolve, Unsent};
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, LedgerPlace, StoreConfig};
 
 /// Hosts and ports of the deployment.
 pub(super) struct Own {
@@ -20,6 +20,12 @@ impl Own {
     pub(super) fn of(config: &Config) -> Self {
         let mut places = BTreeSet::new();
         places.extend(place(&config.http.listen));
+        places.extend(config.http.metrics.iter().filter_map(|text| place(text)));
+        places.extend(config.telemetry.otlp.iter().filter_map(|url| place_of_url(url, 443)));
+        match &config.ledger.place {
+            LedgerPlace::Mysql { url } => places.extend(place_of_url(url.expose_secret(), 3_306)),
+            LedgerPlace::Sqlite { .. } => {}
+        }
         for store in config.stores.values() {
             match store {
                 StoreConfig::Mysql { url } => places.extend(place_of_url(url.expose_secret(), 3_306)),
@@ -62,12 +68,20 @@ impl Own {
                     )
                 })?,
             };
-            if addresses.iter().any(|address| address.port() == *port && own.contains(&address.ip())) {
+            let is_own = |ip: IpAddr| {
+                own.contains(&ip) || own.iter().any(IpAddr::is_unspecified) && is_of_this_machine(ip)
+            };
+            if addresses.iter().any(|address| address.port() == *port && is_own(address.ip())) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+/// Who listens on 0.0.0.0 or [::] listens on every address that this machine has; only those can be bound.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 fn place_of_url(url: &str, port_default: u16) -> Option<(String, u16)> {

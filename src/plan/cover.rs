@@ -34,7 +34,7 @@ pub struct Covered {
     pub left_out: Vec<Category>,
 }
 
-/// Works out what a request covers.
+/// Works out what a request covers, with the deadline that counts from an instant.
 ///
 /// # Errors
 /// A text for people (exit 2): a category or a kind of subject that no policy knows, a category without a
@@ -42,7 +42,7 @@ pub struct Covered {
 pub fn covered(
     policies: &Policies,
     scope: &NewScopeKinds,
-    received_at: DateTime<Utc>,
+    starts_at: DateTime<Utc>,
 ) -> Result<Covered, String> {
     let mut left_out = Vec::new();
     let chosen: Vec<&Policy> = match scope {
@@ -73,7 +73,7 @@ pub fn covered(
         let rule = policy.rule(Trigger::Request).ok_or_else(|| {
             format!("category `{}` has no request rule, so nothing is promised on request", policy.category)
         })?;
-        deadlines.push(deadline_at(received_at, rule.deadline, policy.time_zone));
+        deadlines.push(deadline_at(starts_at, rule.deadline, policy.time_zone));
         placements.extend(
             policy.placements.iter().filter(|p| may_hold(policies, p, scope)).map(|p| p.name.clone()),
         );

@@ -379,7 +379,7 @@ impl Ledger for FakeLedger {
     ) -> Result<(), LedgerError> {
         absent()
     }
-    async fn refused(&self, _id: &PlanId) -> Result<(Plan, Vec<StepId>), LedgerError> {
+    async fn refused(&self, _id: &PlanId) -> Result<ledger::RefusedPlan, LedgerError> {
         absent()
     }
     async fn approve(&self, _id: &PlanId, _now: DateTime<Utc>) -> Result<(), LedgerError> {

@@ -17,8 +17,8 @@ use retentiond::ledger::{
     AlarmRow, AnswerClaim, DeliveryFate, DeliveryRow, EntitlementRow, Entry, ExportRow, GivenAnswer, Head,
     HoldRow, Intent, Ledger, LedgerError, Mark, NewAlarm, NewDelivery, NewEntitlement, NewExport, NewHold,
     NewOpenDsr, NewRequest, NewToken, OpenDsrClaim, OpenDsrLedger, OpenDsrRow, OpenIntent, Permits,
-    ProposalRow, ProposedAction, RequestPlacement, RequestRow, RequestState, RunRow, StepOutcome, Stop,
-    TenantRow, TokenRow,
+    ProposalRow, ProposedAction, RefusedPlan, RequestPlacement, RequestRow, RequestState, RunRow,
+    StepOutcome, Stop, TenantRow, TokenRow,
 };
 use retentiond::plan::{CountsByTenant, Plan, Step, SubjectOrigin};
 
@@ -104,7 +104,7 @@ mortal! {
         fn stopped() -> Option<Stop>;
         fn claim_run() -> Box<dyn Any + Send>;
         fn runs(most: u32) -> Vec<RunRow>;
-        fn refused(id: &PlanId) -> (Plan, Vec<StepId>);
+        fn refused(id: &PlanId) -> RefusedPlan;
         fn open_intents() -> Vec<OpenIntent>;
         fn step_of_run(run: &RunId, step: &StepId) -> Step;
         fn unsettled() -> Vec<(RunId, StepId, CountsByTenant)>;

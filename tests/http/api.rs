@@ -205,6 +205,16 @@ fn an_export_is_asked_for_by_a_name_of_the_configuration_only() {
         assert_eq!(json!(pulled.text.len()), one["bytes"]);
     }
     served.get(&other, &file("manifest.json")).refused(404, "not-found");
+    let told = served.entries("export-pulled");
+    assert_eq!(told.len(), 1, "the manifest was pulled once");
+    assert_eq!(
+        (&told[0]["export_id"], &told[0]["principal"], &told[0]["tenant"]),
+        (&asked["export_id"], &json!("rosa"), &json!("t-1"))
+    );
+    // What cannot be read is out of reach, not absent.
+    let folder = served.world.path("takeaway").join(asked["export_id"].as_str().unwrap());
+    std::os::unix::fs::symlink("loop", folder.join("records/loop")).unwrap();
+    served.get(&own, &file("records/loop")).refused(503, "unreachable");
     for bad in ["../manifest.json", "records/../manifest.json", "no-such", "/etc/passwd"] {
         served.get(&own, &file(bad)).refused(404, "not-found");
     }

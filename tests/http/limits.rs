@@ -1,11 +1,17 @@
 //! Bodies that are too large, too deep, too long or not ours; callers who ask too often; a queue that is full.
 
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
 use retentiond::clock::Clock;
 use retentiond::http::Limits;
 use serde_json::{Value, json};
 
-use super::{Served, call, caller_of, send};
+use super::{Served, call, caller_of, connect, send};
 use crate::harness::World;
+
+/// More than all buffers on the way hold.
+const LARGE: u64 = 64 * 1024 * 1024;
 
 #[test]
 fn bodies_that_are_not_as_told_are_refused_and_nothing_of_them_is_repeated() {
@@ -112,6 +118,39 @@ fn one_principal_that_asks_too_often_is_told_so_and_none_that_was_accepted_is_lo
     assert!(count(429) > 0, "two tokens of one principal share a bucket: {answers:?}");
     assert_eq!(served.requests(), count(202), "accepted and recorded are the same");
     served.get(&other, "/v1/holds").is(200);
+}
+
+#[test]
+fn pulls_are_few_and_who_does_not_read_is_cut_off() {
+    let limits = Limits { piece: Duration::from_millis(500), pulls: 2, pulls_each: 1, ..Limits::default() };
+    let served = Served::with(World::center(), limits, Clock::System);
+    let token = served.operator();
+    let body = json!({"tenant": "t-1", "target": "takeaway", "categories": ["call-data"]});
+    let asked = served.post(&token, "/v1/exports", "a", &body).is(202);
+    let id = asked["export_id"].as_str().unwrap();
+    assert_eq!(served.work_off_exports(), 1);
+    let large = served.world.path("takeaway").join(id).join("records/large");
+    std::fs::File::create(large).unwrap().set_len(LARGE).unwrap();
+    let path = |name: &str| format!("/v1/exports/{id}/file?name={name}");
+    let pull = |token: &str| {
+        let mut stream = connect(served.address);
+        let path = path("records/large");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.read_exact(&mut [0; 12]).unwrap();
+        stream
+    };
+    let other = served.token("otto", retentiond::ledger::Role::Operator, None);
+    let third = served.token("ines", retentiond::ledger::Role::Operator, None);
+    let slow = [pull(&token), pull(&other)];
+    served.get(&token, &path("manifest.json")).refused(429, "too-many-pulls");
+    served.get(&third, &path("manifest.json")).refused(503, "busy");
+    while served.get(&token, &path("manifest.json")).status != 200 {}
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        drop(stream.read_to_end(&mut rest));
+        assert!(rest.len() < usize::try_from(LARGE).unwrap(), "it was cut off: {}", rest.len());
+    }
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn what_is_being_answered_elsewhere_is_not_done_twice() {
     let token = served.operator();
     let body = json!({"tenant": "t-1", "everything": true, "authority": "Court order 7"}).to_string();
     let content = hex::encode(Sha256::digest(format!("POST\0/v1/holds\0{body}")));
+    let content = hex::encode(Sha256::digest(json!([content, "operator", null]).to_string()));
     let now = Clock::System.now();
     let claim = served.wait(served.ledger.claim_answer("olga", "k", &content, now)).unwrap();
     assert_eq!(claim, AnswerClaim::New);
@@ -117,4 +118,21 @@ fn what_was_refused_is_asked_again_under_the_same_key() {
     served.post(&token, "/v1/entitlements/ent-1/end", "k", &end).refused(404, "not-found");
     served.post(&token, "/v1/entitlements/ent-1/end", "k", &end).refused(404, "not-found");
     served.post(&token, "/v1/requests", "k", &caller_of("t-1")).is(202);
+}
+
+#[test]
+fn no_token_of_another_tenant_or_role_is_given_an_answer_of_the_same_principal() {
+    let served = Served::new();
+    let first = served.token("rosa", Role::Requester, Some("t-1"));
+    let second = served.token("rosa", Role::Requester, Some("t-10"));
+    let body = json!({"subjects": [{"kind": "phone", "value": "+6591110001"}]});
+    served.post(&first, "/v1/requests", "k", &body).is(202);
+    served.post(&second, "/v1/requests", "k", &body).refused(422, "other-question");
+    assert_eq!(served.requests(), 1);
+    assert_eq!(served.post(&second, "/v1/requests", "k2", &body).is(202)["tenant"], "t-10");
+    assert_eq!(served.requests(), 2);
+    let stop = json!({"reason": "a drill"});
+    served.post(&served.token("olga", Role::Operator, None), "/v1/stop", "s", &stop).is(200);
+    let approver = served.token("olga", Role::Approver, None);
+    served.post(&approver, "/v1/stop", "s", &stop).refused(422, "other-question");
 }

@@ -1,5 +1,7 @@
 //! What takes two persons: proposed by one, approved by another, bound to what was seen.
 
+use std::time::Duration;
+
 use retentiond::clock::Clock;
 use retentiond::http::Limits;
 use retentiond::ledger::Role;
@@ -122,9 +124,62 @@ fn what_was_approved_when_the_process_died_is_done_at_the_next_start() {
             tokio::task::yield_now().await;
         }
     };
-    served
-        .wait(async { tokio::time::timeout(std::time::Duration::from_secs(30), until_released).await })
-        .unwrap();
+    served.wait(async { tokio::time::timeout(Duration::from_secs(30), until_released).await }).unwrap();
+}
+
+#[test]
+fn what_was_approved_and_not_done_before_it_expired_is_never_done_and_told_once() {
+    let at = |text: &str| Clock::Fixed(instant(text));
+    let served = Served::with(World::center(), Limits::default(), at("2026-06-01T00:00:00Z"));
+    let olga = served.operator();
+    let anna = served.token("anna", Role::Approver, None);
+    let id = hold(&served, &olga);
+    let proposal =
+        served.post(&olga, &format!("/v1/holds/{id}/release"), "r", &json!({"reason": "a"})).is(202);
+    let proposal_id = retentiond::id::ProposalId::new(proposal["proposal_id"].as_str().unwrap());
+    let approved = instant("2026-06-01T00:00:01Z");
+    served.wait(served.ledger.approve_proposal(&proposal_id, "anna", approved)).unwrap();
+    let mut world = served.stop();
+    for day in ["2026-06-02T00:00:00Z", "2026-09-01T00:00:00Z"] {
+        let served = Served::with(world, Limits::default(), at(day));
+        let until_told = async {
+            while !entries(&served).await.contains("\"approval-expired\"") {
+                tokio::task::yield_now().await;
+            }
+        };
+        served.wait(async { tokio::time::timeout(Duration::from_secs(30), until_told).await }).unwrap();
+        let digest = proposal["digest"].as_str().unwrap();
+        approve(&served, &anna, &proposal, day, digest).refused(409, "conflict");
+        assert!(is_held(&served));
+        world = served.stop();
+    }
+    let served = Served::with(world, Limits::default(), at("2026-09-02T00:00:00Z"));
+    assert_eq!(served.entries("approval-expired").len(), 1);
+    assert_eq!(served.entries("approval-expired")[0]["proposal_id"], proposal["proposal_id"]);
+}
+
+async fn entries(served: &Served) -> String {
+    let entries = served.ledger.entries(0, 1_000).await.unwrap();
+    entries.iter().map(|entry| entry.body.as_str()).collect()
+}
+
+#[test]
+fn a_termination_is_not_repeated_after_the_tenant_has_come_back() {
+    let served = Served::new();
+    let olga = served.operator();
+    let anna = served.token("anna", Role::Approver, None);
+    let end = json!({"at": "2026-01-01T00:00:00Z"});
+    let first = served.post(&olga, "/v1/tenants/t-1/terminate", "t1", &end).is(202);
+    let second = served.post(&olga, "/v1/tenants/t-1/terminate", "t2", &end).is(202);
+    approve(&served, &anna, &first, "a1", first["digest"].as_str().unwrap()).is(200);
+    served.post(&olga, "/v1/tenants/t-1/reinstate", "b", &json!({})).is(200);
+    approve(&served, &anna, &second, "a2", second["digest"].as_str().unwrap()).refused(409, "conflict");
+    assert_eq!(served.get(&olga, "/v1/tenants/t-1").is(200)["state"], "active");
+    let path = format!("/v1/proposals/{}", second["proposal_id"].as_str().unwrap());
+    assert!(served.get(&olga, &path).is(200)["approved_at"].is_null(), "nothing was approved");
+    let third = served.post(&olga, "/v1/tenants/t-1/terminate", "t3", &end).is(202);
+    approve(&served, &anna, &third, "a3", third["digest"].as_str().unwrap()).is(200);
+    assert_eq!(served.get(&olga, "/v1/tenants/t-1").is(200)["state"], "terminated");
 }
 
 #[test]
@@ -135,6 +190,8 @@ fn a_refused_plan_is_approved_by_two_persons_and_carried_out() {
     let plan = refused["refusals"][0]["approve"].as_str().unwrap().to_owned();
     let refused_run = retentiond::id::RunId::new(refused["run_id"].as_str().unwrap());
     let served = Served::with(world, Limits::default(), Clock::System);
+    let plan_id = retentiond::id::PlanId::new(plan.as_str());
+    let before = served.wait(served.ledger.refused(&plan_id)).unwrap();
     let olga = served.operator();
     let anna = served.token("anna", Role::Approver, None);
     let path = format!("/v1/plans/{plan}/approve");
@@ -154,11 +211,34 @@ fn a_refused_plan_is_approved_by_two_persons_and_carried_out() {
             tokio::task::yield_now().await;
         }
     };
-    served
-        .wait(async { tokio::time::timeout(std::time::Duration::from_secs(60), until_ended).await })
-        .unwrap();
-    assert!(served.wait(retentiond::desk::approved_plans(&*served.ledger)).unwrap().is_empty());
+    served.wait(async { tokio::time::timeout(Duration::from_secs(60), until_ended).await }).unwrap();
+    assert!(
+        served
+            .wait(retentiond::desk::approved_plans(&*served.ledger, Clock::System.now()))
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(served.world.calls("t-1"), [14], "what is over age is gone, what has no time is parked");
     served.world.assert_settled();
     served.post(&olga, &path, "p2", &json!({})).refused(409, "conflict");
+    // Refused anew it waits for an approval of its own: the old one was for what was refused then.
+    served.wait(served.ledger.store_refused(&before.plan, &before.steps, Clock::System.now())).unwrap();
+    assert!(
+        served
+            .wait(retentiond::desk::approved_plans(&*served.ledger, Clock::System.now()))
+            .unwrap()
+            .is_empty()
+    );
+    let again = served.post(&olga, &path, "p3", &json!({})).is(202);
+    assert_ne!(again["digest"], proposal["digest"]);
+    // Approved while nothing could be done: after the day of the proposal nothing is.
+    let proposal_id = retentiond::id::ProposalId::new(again["proposal_id"].as_str().unwrap());
+    let proposed = instant(again["proposed_at"].as_str().unwrap());
+    served.wait(served.ledger.approve_proposal(&proposal_id, "anna", proposed)).unwrap();
+    let plans = |now| served.wait(retentiond::desk::approved_plans(&*served.ledger, now)).unwrap();
+    let expires_at = instant(again["expires_at"].as_str().unwrap());
+    let approval = plans(expires_at - chrono::TimeDelta::microseconds(1)).remove(0);
+    assert_eq!(approval.plan_id, plan_id);
+    assert_eq!(approval.terms.unwrap().expires_at, expires_at);
+    assert!(plans(expires_at).is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use retentiond::id::{PlacementId, PlanId, RequestId, RunId, StepId, StoreId};
 use retentiond::ledger::{
-    BatchGuard, ErasedScope, Intent, Ledger, Mark, NewScope, Permit, Permits, StepOutcome,
+    BatchGuard, ErasedScope, Intent, Ledger, Mark, NewScope, Permit, Permits, RefusedPlan, StepOutcome,
 };
 use retentiond::plan::{Counts, CountsByTenant, Residual};
 use retentiond::policy::Level;
@@ -259,16 +259,21 @@ async fn runs_are_listed_latest_first(one: &dyn Ledger, other: &dyn Ledger) {
 async fn a_refused_plan_is_approved_once(one: &dyn Ledger, other: &dyn Ledger) {
     let plan = plan(3);
     let steps = vec![plan.steps[2].step_id.clone(), plan.steps[0].step_id.clone()];
+    let waiting = |steps: &[StepId], tick: i64| RefusedPlan {
+        plan: plan.clone(),
+        steps: steps.to_vec(),
+        refused_at: at(tick),
+    };
     unknown(one.refused(&plan.plan_id).await);
     unknown(one.approve(&PlanId::new("none"), at(1)).await);
     refused(one.store_refused(&plan, &[StepId::new("not-in-it")], at(1)).await);
     one.store_refused(&plan, &steps, at(1)).await.expect("stored");
-    assert_eq!(other.refused(&plan.plan_id).await.expect("there"), (plan.clone(), steps.clone()));
+    assert_eq!(other.refused(&plan.plan_id).await.expect("there"), waiting(&steps, 1));
     other.approve(&plan.plan_id, at(2)).await.expect("approved");
     refused(one.approve(&plan.plan_id, at(3)).await);
     refused(one.refused(&plan.plan_id).await);
     one.store_refused(&plan, &steps[..1], at(4)).await.expect("refused anew");
-    assert_eq!(other.refused(&plan.plan_id).await.expect("waits again").1, steps[..1]);
+    assert_eq!(other.refused(&plan.plan_id).await.expect("waits again"), waiting(&steps[..1], 4));
 }
 
 async fn an_outcome_is_recorded_once_and_read_back(one: &dyn Ledger, other: &dyn Ledger) {

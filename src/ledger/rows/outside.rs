@@ -78,6 +78,8 @@ pub enum ProposedAction {
         plan_id: PlanId,
         /// How many records they hold: shown to who approves.
         records: u64,
+        /// When they were refused. Refused anew, they need an approval anew.
+        refused_at: DateTime<Utc>,
     },
 }
 

@@ -14,7 +14,7 @@ use super::write::{
 };
 use crate::id::{Category, PlanId, RunId, StepId};
 use crate::ledger::entry::{at, words};
-use crate::ledger::{LedgerError, RunRow, Stop};
+use crate::ledger::{LedgerError, RefusedPlan, RunRow, Stop};
 use crate::plan::{Plan, Step};
 
 /// Records that the run has begun. Runs that are still marked as running are interrupted ones: the caller holds the
@@ -183,10 +183,14 @@ pub(super) async fn store_refused(
 }
 
 /// A refused plan with the steps that wait for approval.
-pub(super) async fn refused(ledger: &SqlLedger, id: &PlanId) -> Result<(Plan, Vec<StepId>), LedgerError> {
+pub(super) async fn refused(ledger: &SqlLedger, id: &PlanId) -> Result<RefusedPlan, LedgerError> {
     let mut read = ledger.read("read a refused plan").await?;
     let row = refused_row(&mut read, id).await?;
-    Ok((from_json(get(&row, "body")?, "plan")?, from_json(get(&row, "steps")?, "steps")?))
+    Ok(RefusedPlan {
+        plan: from_json(get(&row, "body")?, "plan")?,
+        steps: from_json(get(&row, "steps")?, "steps")?,
+        refused_at: get_instant(&row, "refused_at")?,
+    })
 }
 
 /// Records the approval.
