@@ -4,6 +4,7 @@
 //! What is in an export is personal data by nature: files are for their owner alone, and no value of it is in a log, an
 //! error or the ledger.
 
+mod door;
 mod lines;
 mod manifest;
 mod names;
@@ -14,6 +15,8 @@ mod target;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
+use self::door::require_apart;
+pub use self::door::{check_store, check_target};
 pub use self::manifest::ManifestFile;
 use self::manifest::{Manifest, Sums, prove, sums_of};
 use self::place::Place;
@@ -23,7 +26,7 @@ use self::take::{Taking, placements};
 use self::target::{Before, MANIFEST, Target, UNPROVEN};
 use crate::audit;
 use crate::gather::{Readers, Trouble, World};
-use crate::id::{ExportId, PlacementId};
+use crate::id::PlacementId;
 use crate::ledger::{ExportRow, ExportState, Ledger};
 use crate::policy::Records;
 use crate::stores::Body;
@@ -58,25 +61,6 @@ pub struct Exported {
     pub files: u64,
     /// Bytes in them.
     pub bytes: u64,
-}
-
-/// Whether a target can take a new export, before one is asked for.
-///
-/// # Errors
-/// Where it names no place, or one that is not free.
-pub async fn check_target(world: &World, target: &str) -> Result<(), Trouble> {
-    let place = Place::of(world, target)?;
-    // An id that no export has, so that only what is empty is free.
-    Target::open(&place).await?.before(&ExportId::new("")).await.map(drop)
-}
-
-/// Whether a store of the configuration is a place for exports: one that holds no data itself. Asks nobody.
-///
-/// # Errors
-/// Where it is none, or a placement uses it.
-pub fn check_store(world: &World, name: &str) -> Result<(), Trouble> {
-    // Which export it is for makes no difference.
-    Place::of_export(world, name, &ExportId::new("exp-")).map(drop)
 }
 
 /// True where a target is a bucket of the configuration. Who asks from outside may name no folder of this machine.
@@ -246,7 +230,11 @@ async fn carry_out(
     row: &ExportRow,
     beat: &mut Beat<'_>,
 ) -> Result<Sums, Trouble> {
-    let target = Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?;
+    let place = Place::of_export(world, &row.target, &row.export_id)?;
+    let mut others = ledger.exports().await?;
+    others.retain(|other| other.export_id != row.export_id);
+    require_apart(world, &others, &place).await?;
+    let target = Target::open(&place).await?;
     if target.before(&row.export_id).await? == Before::Whole {
         // The process died between the last file and the ledger.
         let sums = sums_of(&target, MANIFEST).await?;

@@ -7,6 +7,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::door::require_apart;
 use super::place::Place;
 use crate::config::RolloverConfig;
 use crate::gather::{Trouble, World};
@@ -57,7 +58,11 @@ pub async fn roll_over(
     let base = format!("{}/{name}/", rollover.to.trim_end_matches('/'));
     let up_to = tick - LATENESS;
     let target = format!("{base}{}", up_to.format("%Y%m%dT%H%M%SZ"));
-    Place::of(world, &target)?;
+    let place = Place::of(world, &target)?;
+    let mut others = ledger.exports().await?;
+    // That of this instant may have been asked for already.
+    others.retain(|row| row.target != target);
+    require_apart(world, &others, &place).await?;
     if !ledger.claim_tick(&format!("rollover/{name}"), tick, now).await? {
         return Ok(None);
     }
