@@ -13,6 +13,8 @@ mod rollover;
 mod take;
 mod target;
 
+use std::path::Path;
+
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use self::door::require_apart;
@@ -182,6 +184,10 @@ pub async fn run(
 /// Carries out every export that is asked for or failed and whose turn it is; safe with several processes. Answers with
 /// what became of each.
 ///
+/// A folder that somebody named is one of the machine they were on, and this may be another, or a process that is shown
+/// other files: what would be finished here would be nowhere there. Such exports are left to the command that asked for
+/// them, and stay unfinished until it carries them out.
+///
 /// # Errors
 /// Where the ledger cannot be reached. What goes wrong with a single export is in its row.
 pub async fn work_off(
@@ -191,7 +197,7 @@ pub async fn work_off(
 ) -> Result<Vec<ExportRow>, Trouble> {
     let mut tried = Vec::new();
     for row in ledger.exports().await? {
-        if !is_time(&row, now) {
+        if Path::new(&row.target).is_absolute() || !is_time(&row, now) {
             continue;
         }
         let Some(turn) = take_turn(ledger, &row, now).await? else { continue };
