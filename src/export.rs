@@ -12,10 +12,11 @@ mod place;
 mod rollover;
 mod take;
 mod target;
+mod turn;
 
 use std::path::Path;
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use self::door::require_apart;
 pub use self::door::{check_store, check_target};
@@ -26,22 +27,13 @@ pub use self::rollover::{LATENESS, due_rollovers, roll_over};
 pub use self::take::TakenPlacement;
 use self::take::{Taking, placements};
 use self::target::{Before, MANIFEST, Target, UNPROVEN};
+pub use self::turn::{Turn, take_turn};
 use crate::audit;
 use crate::gather::{Readers, Trouble, World};
 use crate::id::PlacementId;
 use crate::ledger::{ExportRow, ExportState, Ledger};
 use crate::policy::Records;
 use crate::stores::Body;
-
-/// Who carries an export out says so this often.
-const BEAT: TimeDelta = TimeDelta::minutes(1);
-
-/// Who has not said so for this long is taken for dead, and another one carries it out. Ten beats, so that a slow disk is
-/// not taken for a dead process.
-const LEASE: TimeDelta = TimeDelta::minutes(10);
-
-/// The ledger keeps microseconds.
-const LEDGER_DIGITS: u16 = 6;
 
 /// The shortest pause after an export failed.
 const PAUSE_MIN: TimeDelta = TimeDelta::minutes(5);
@@ -70,75 +62,11 @@ pub fn is_bucket(world: &World, target: &str) -> bool {
     matches!(Place::of(world, target), Ok(Place::Bucket(..)))
 }
 
-/// Takes the turn to carry an export out. `None` where somebody else has it, or it is settled.
-///
-/// # Errors
-/// Where the ledger cannot be reached.
-pub async fn take_turn<'l>(
-    ledger: &'l dyn Ledger,
-    row: &ExportRow,
-    now: DateTime<Utc>,
-) -> Result<Option<Turn<'l>>, Trouble> {
-    let name = format!("export/{}", row.export_id);
-    let last = ledger.last_tick(&name).await?;
-    let is_free = match row.state {
-        ExportState::Asked | ExportState::Running => last.is_none_or(|last| last + LEASE <= now),
-        ExportState::Failed => true,
-        ExportState::Finished | ExportState::Cancelled => false,
-    };
-    if !is_free || !ledger.claim_tick(&name, now, now).await? {
-        return Ok(None);
-    }
-    Ok(Some(Turn { ledger, name, last: now }))
-}
-
 /// False for an export that failed so short a time ago that trying again would be in vain. The pause grows with the time
 /// that was spent in vain already.
 fn is_time(row: &ExportRow, now: DateTime<Utc>) -> bool {
     let pause = |failed: DateTime<Utc>| ((failed - row.asked_at) / 2).clamp(PAUSE_MIN, PAUSE_MAX);
     row.state != ExportState::Failed || row.settled_at.is_none_or(|failed| failed + pause(failed) <= now)
-}
-
-/// The right to carry an export out, until somebody else takes it.
-pub struct Turn<'l> {
-    ledger: &'l dyn Ledger,
-    name: String,
-    last: DateTime<Utc>,
-}
-
-/// Says that an export is still being carried out, and to whom it may concern how far it is.
-pub(crate) struct Beat<'a> {
-    turn: Turn<'a>,
-    world: &'a World,
-    watcher: Watcher<'a>,
-}
-
-impl Beat<'_> {
-    async fn on(&mut self, placement: &PlacementId, records: u64) -> Result<(), Trouble> {
-        (self.watcher)(placement, records);
-        let now = self.world.clock.now();
-        if now < self.turn.last + BEAT {
-            return Ok(());
-        }
-        self.turn.keep(now).await
-    }
-}
-
-impl Turn<'_> {
-    /// Keeps the turn, or fails where somebody else has taken it.
-    async fn keep(&mut self, now: DateTime<Utc>) -> Result<(), Trouble> {
-        let last = self.ledger.last_tick(&self.name).await?;
-        let is_ours = last == Some(self.last.trunc_subsecs(LEDGER_DIGITS));
-        if !is_ours || !self.ledger.claim_tick(&self.name, now, now).await? {
-            return Err(lost());
-        }
-        self.last = now;
-        Ok(())
-    }
-}
-
-fn lost() -> Trouble {
-    Trouble::Unreachable("failed to export: another process has taken it over".to_owned())
 }
 
 /// Carries an export out, whole: written, read back, compared with a fresh count of its source, and only then finished.
@@ -150,13 +78,12 @@ pub async fn run(
     world: &World,
     ledger: &dyn Ledger,
     row: &ExportRow,
-    turn: Turn<'_>,
+    mut turn: Turn<'_>,
     watcher: Watcher<'_>,
 ) -> Result<Exported, Trouble> {
     let running = ExportRow { state: ExportState::Running, failure: None, ..row.clone() };
     ledger.settle_export(&running, world.clock.now()).await?;
-    let mut beat = Beat { turn, world, watcher };
-    let done = carry_out(world, ledger, &running, &mut beat).await;
+    let done = carry_out(world, ledger, &running, &mut turn, watcher).await;
     let now = world.clock.now();
     match done {
         Ok(sums) => {
@@ -168,14 +95,19 @@ pub async fn run(
                 ..running
             };
             ledger.settle_export(&finished, now).await?;
+            drop(turn.release(now).await);
             let (placements, files, bytes) = (sums.placements, sums.files, sums.bytes);
             Ok(Exported { row: finished, placements, files, bytes })
         }
         Err(trouble) => {
             let failed =
                 ExportRow { state: ExportState::Failed, failure: Some(trouble.to_string()), ..running };
-            // Withdrawn meanwhile: then it stays so, and what went wrong is said all the same.
-            drop(ledger.settle_export(&failed, now).await);
+            // Withdrawn meanwhile: then it stays so, and what went wrong is said all the same. Who has lost the turn
+            // says nothing over who has it.
+            if turn.keep(now).await.is_ok() {
+                drop(ledger.settle_export(&failed, now).await);
+                drop(turn.release(now).await);
+            }
             Err(trouble)
         }
     }
@@ -230,12 +162,31 @@ pub async fn open_file(world: &World, row: &ExportRow, name: &str) -> Result<Opt
     Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?.read(name).await
 }
 
+/// Writes and proves it with the turn kept all the while, and publishes it.
 async fn carry_out(
     world: &World,
     ledger: &dyn Ledger,
     row: &ExportRow,
-    beat: &mut Beat<'_>,
+    turn: &mut Turn<'_>,
+    watcher: Watcher<'_>,
 ) -> Result<Sums, Trouble> {
+    let written = write(world, ledger, row, watcher);
+    let (sums, unpublished) = turn.during(world.clock, written).await?;
+    // Whoever took it over writes into the same place: nothing is published against them.
+    turn.keep(world.clock.now()).await?;
+    if let Some(target) = unpublished {
+        turn.during(world.clock, target.publish()).await?;
+    }
+    Ok(sums)
+}
+
+/// Writes it and reads it back. Answers with the target too where it is not published yet.
+async fn write(
+    world: &World,
+    ledger: &dyn Ledger,
+    row: &ExportRow,
+    watcher: Watcher<'_>,
+) -> Result<(Sums, Option<Target>), Trouble> {
     let place = Place::of_export(world, &row.target, &row.export_id)?;
     let mut others = ledger.exports().await?;
     others.retain(|other| other.export_id != row.export_id);
@@ -245,7 +196,7 @@ async fn carry_out(
         // The process died between the last file and the ledger.
         let sums = sums_of(&target, MANIFEST).await?;
         prove(&target, MANIFEST, &sums).await?;
-        return Ok(sums);
+        return Ok((sums, None));
     }
     let mut readers = Readers::open(world).await?;
     readers.prove(Some(ledger)).await?;
@@ -259,14 +210,10 @@ async fn carry_out(
     for (policy, placement) in placements(&world.policies, row) {
         // What rows name is taken with them.
         if !matches!(placement.records, Some(Records::FoundBy { .. })) {
-            taking.placement(policy, placement, &mut manifest, beat).await?;
+            taking.placement(policy, placement, &mut manifest, watcher).await?;
         }
     }
     let sums = manifest.close().await?;
     prove(&target, UNPROVEN, &sums).await?;
-    // Whoever took it over writes into the same place: nothing is published against them.
-    let now = world.clock.now().max(beat.turn.last + TimeDelta::microseconds(1));
-    beat.turn.keep(now).await?;
-    target.publish().await?;
-    Ok(sums)
+    Ok((sums, Some(target)))
 }

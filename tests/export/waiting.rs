@@ -2,7 +2,7 @@
 //! processes share the work.
 
 use chrono::{DateTime, Duration, Utc};
-use retentiond::export::{due_rollovers, is_bucket, take_turn, work_off};
+use retentiond::export::{due_rollovers, is_bucket, run, take_turn, work_off};
 use retentiond::ledger::{ExportRow, ExportState, Ledger as _, NewExport};
 use serde_json::Value;
 
@@ -276,4 +276,21 @@ fn a_folder_of_the_command_line_is_left_to_it_and_nothing_is_released_by_what_li
     let done = world.ok("export --tenant t-1 --to out");
     assert_eq!(done["export_id"], row.export_id.as_str(), "the same one, taken up by whoever has the folder");
     read(&world.path("out"));
+}
+
+#[test]
+fn who_has_lost_the_turn_settles_nothing_over_who_has_it() {
+    let world = World::center();
+    let row = left(&world);
+    let now = instant("2025-03-03T00:00:00Z");
+    wait_for(async {
+        let (ledger, other) = (world.ledger().await, world.ledger().await);
+        let turn = take_turn(&ledger, &row, now).await.unwrap().unwrap();
+        let later = now + Duration::minutes(10);
+        assert!(take_turn(&other, &row, later).await.unwrap().is_some(), "it fell silent");
+        run(&world.load(now), &ledger, &row, turn, &|_, _| {}).await.unwrap_err();
+        let row = ledger.exports().await.unwrap().remove(0);
+        assert_eq!((row.state, row.failure), (ExportState::Running, None));
+        assert!(!world.path("out/manifest.json").exists(), "nor does it publish anything");
+    });
 }
