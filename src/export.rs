@@ -81,7 +81,8 @@ pub async fn run(
     mut turn: Turn<'_>,
     watcher: Watcher<'_>,
 ) -> Result<Exported, Trouble> {
-    let running = ExportRow { state: ExportState::Running, failure: None, ..row.clone() };
+    // What failed before stays said until it is finished: being tried again is no news to who waits for it.
+    let running = ExportRow { state: ExportState::Running, ..row.clone() };
     ledger.settle_export(&running, world.clock.now()).await?;
     let done = carry_out(world, ledger, &running, &mut turn, watcher).await;
     let now = world.clock.now();
@@ -91,6 +92,7 @@ pub async fn run(
                 state: ExportState::Finished,
                 records: sums.records,
                 manifest: Some(sums.sha256),
+                failure: None,
                 settled_at: Some(now),
                 ..running
             };
