@@ -33,12 +33,16 @@ pub async fn due_rollovers(
     ledger: &dyn Ledger,
     now: DateTime<Utc>,
 ) -> Result<Vec<ExportRow>, Trouble> {
-    let mut asked = Vec::new();
+    let (mut asked, mut first) = (Vec::new(), None);
     for (name, rollover) in &world.config.rollovers {
         let Some(tick) = last_instant(world, rollover, now) else { continue };
-        asked.extend(roll_over(world, ledger, name, tick, now).await?);
+        match roll_over(world, ledger, name, tick, now).await {
+            Ok(row) => asked.extend(row),
+            // The others are asked for all the same.
+            Err(trouble) => first = first.or(Some(trouble)),
+        }
     }
-    Ok(asked)
+    first.map_or(Ok(asked), Err)
 }
 
 /// Asks for the rollover of an instant; `None` where somebody has done so, or nothing is left to take.
