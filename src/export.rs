@@ -4,6 +4,7 @@
 //! What is in an export is personal data by nature: files are for their owner alone, and no value of it is in a log, an
 //! error or the ledger.
 
+mod door;
 mod lines;
 mod manifest;
 mod names;
@@ -11,9 +12,14 @@ mod place;
 mod rollover;
 mod take;
 mod target;
+mod turn;
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use std::path::Path;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
+use self::door::require_apart;
+pub use self::door::{check_store, check_target};
 pub use self::manifest::ManifestFile;
 use self::manifest::{Manifest, Sums, prove, sums_of};
 use self::place::Place;
@@ -21,24 +27,15 @@ pub use self::rollover::{LATENESS, due_rollovers, roll_over};
 pub use self::take::TakenPlacement;
 use self::take::{Taking, placements};
 use self::target::{Before, Target, UNPROVEN};
+pub use self::turn::{Turn, take_turn};
 
 pub(crate) use self::target::MANIFEST;
 use crate::audit;
 use crate::gather::{Readers, Trouble, World};
-use crate::id::{ExportId, PlacementId};
+use crate::id::PlacementId;
 use crate::ledger::{ExportRow, ExportState, Ledger};
 use crate::policy::Records;
 use crate::stores::Body;
-
-/// Who carries an export out says so this often.
-const BEAT: TimeDelta = TimeDelta::minutes(1);
-
-/// Who has not said so for this long is taken for dead, and another one carries it out. Ten beats, so that a slow disk is
-/// not taken for a dead process.
-const LEASE: TimeDelta = TimeDelta::minutes(10);
-
-/// The ledger keeps microseconds.
-const LEDGER_DIGITS: u16 = 6;
 
 /// The shortest pause after an export failed.
 const PAUSE_MIN: TimeDelta = TimeDelta::minutes(5);
@@ -62,50 +59,9 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Whether a target can take a new export, before one is asked for.
-///
-/// # Errors
-/// Where it names no place, or one that is not free.
-pub async fn check_target(world: &World, target: &str) -> Result<(), Trouble> {
-    let place = Place::of(world, target)?;
-    // An id that no export has, so that only what is empty is free.
-    Target::open(&place).await?.before(&ExportId::new("")).await.map(drop)
-}
-
-/// Whether a store of the configuration is a place for exports: one that holds no data itself. Asks nobody.
-///
-/// # Errors
-/// Where it is none, or a placement uses it.
-pub fn check_store(world: &World, name: &str) -> Result<(), Trouble> {
-    // Which export it is for makes no difference.
-    Place::of_export(world, name, &ExportId::new("exp-")).map(drop)
-}
-
 /// True where a target is a bucket of the configuration. Who asks from outside may name no folder of this machine.
 pub fn is_bucket(world: &World, target: &str) -> bool {
     matches!(Place::of(world, target), Ok(Place::Bucket(..)))
-}
-
-/// Takes the turn to carry an export out. `None` where somebody else has it, or it is settled.
-///
-/// # Errors
-/// Where the ledger cannot be reached.
-pub async fn take_turn<'l>(
-    ledger: &'l dyn Ledger,
-    row: &ExportRow,
-    now: DateTime<Utc>,
-) -> Result<Option<Turn<'l>>, Trouble> {
-    let name = format!("export/{}", row.export_id);
-    let last = ledger.last_tick(&name).await?;
-    let is_free = match row.state {
-        ExportState::Asked | ExportState::Running => last.is_none_or(|last| last + LEASE <= now),
-        ExportState::Failed => true,
-        ExportState::Finished | ExportState::Cancelled => false,
-    };
-    if !is_free || !ledger.claim_tick(&name, now, now).await? {
-        return Ok(None);
-    }
-    Ok(Some(Turn { ledger, name, last: now }))
 }
 
 /// False for an export that failed so short a time ago that trying again would be in vain. The pause grows with the time
@@ -113,48 +69,6 @@ pub async fn take_turn<'l>(
 fn is_time(row: &ExportRow, now: DateTime<Utc>) -> bool {
     let pause = |failed: DateTime<Utc>| ((failed - row.asked_at) / 2).clamp(PAUSE_MIN, PAUSE_MAX);
     row.state != ExportState::Failed || row.settled_at.is_none_or(|failed| failed + pause(failed) <= now)
-}
-
-/// The right to carry an export out, until somebody else takes it.
-pub struct Turn<'l> {
-    ledger: &'l dyn Ledger,
-    name: String,
-    last: DateTime<Utc>,
-}
-
-/// Says that an export is still being carried out, and to whom it may concern how far it is.
-pub(crate) struct Beat<'a> {
-    turn: Turn<'a>,
-    world: &'a World,
-    watcher: Watcher<'a>,
-}
-
-impl Beat<'_> {
-    async fn on(&mut self, placement: &PlacementId, records: u64) -> Result<(), Trouble> {
-        (self.watcher)(placement, records);
-        let now = self.world.clock.now();
-        if now < self.turn.last + BEAT {
-            return Ok(());
-        }
-        self.turn.keep(now).await
-    }
-}
-
-impl Turn<'_> {
-    /// Keeps the turn, or fails where somebody else has taken it.
-    async fn keep(&mut self, now: DateTime<Utc>) -> Result<(), Trouble> {
-        let last = self.ledger.last_tick(&self.name).await?;
-        let is_ours = last == Some(self.last.trunc_subsecs(LEDGER_DIGITS));
-        if !is_ours || !self.ledger.claim_tick(&self.name, now, now).await? {
-            return Err(lost());
-        }
-        self.last = now;
-        Ok(())
-    }
-}
-
-fn lost() -> Trouble {
-    Trouble::Unreachable("failed to export: another process has taken it over".to_owned())
 }
 
 /// Carries an export out, whole: written, read back, compared with a fresh count of its source, and only then finished.
@@ -166,13 +80,13 @@ pub async fn run(
     world: &World,
     ledger: &dyn Ledger,
     row: &ExportRow,
-    turn: Turn<'_>,
+    mut turn: Turn<'_>,
     watcher: Watcher<'_>,
 ) -> Result<Exported, Trouble> {
-    let running = ExportRow { state: ExportState::Running, failure: None, ..row.clone() };
+    // What failed before stays said until it is finished: being tried again is no news to who waits for it.
+    let running = ExportRow { state: ExportState::Running, ..row.clone() };
     ledger.settle_export(&running, world.clock.now()).await?;
-    let mut beat = Beat { turn, world, watcher };
-    let done = carry_out(world, ledger, &running, &mut beat).await;
+    let done = carry_out(world, ledger, &running, &mut turn, watcher).await;
     let now = world.clock.now();
     match done {
         Ok(sums) => {
@@ -180,18 +94,24 @@ pub async fn run(
                 state: ExportState::Finished,
                 records: sums.records,
                 manifest: Some(sums.sha256),
+                failure: None,
                 settled_at: Some(now),
                 ..running
             };
             ledger.settle_export(&finished, now).await?;
+            drop(turn.release(now).await);
             let (placements, files, bytes) = (sums.placements, sums.files, sums.bytes);
             Ok(Exported { row: finished, placements, files, bytes })
         }
         Err(trouble) => {
             let failed =
                 ExportRow { state: ExportState::Failed, failure: Some(trouble.to_string()), ..running };
-            // Withdrawn meanwhile: then it stays so, and what went wrong is said all the same.
-            drop(ledger.settle_export(&failed, now).await);
+            // Withdrawn meanwhile: then it stays so, and what went wrong is said all the same. Who has lost the turn
+            // says nothing over who has it.
+            if turn.keep(now).await.is_ok() {
+                drop(ledger.settle_export(&failed, now).await);
+                drop(turn.release(now).await);
+            }
             Err(trouble)
         }
     }
@@ -199,6 +119,10 @@ pub async fn run(
 
 /// Carries out every export that is asked for or failed and whose turn it is; safe with several processes. Answers with
 /// what became of each.
+///
+/// A folder that somebody named is one of the machine they were on, and this may be another, or a process that is shown
+/// other files: what would be finished here would be nowhere there. Such exports are left to the command that asked for
+/// them, and stay unfinished until it carries them out.
 ///
 /// # Errors
 /// Where the ledger cannot be reached. What goes wrong with a single export is in its row.
@@ -209,7 +133,7 @@ pub async fn work_off(
 ) -> Result<Vec<ExportRow>, Trouble> {
     let mut tried = Vec::new();
     for row in ledger.exports().await? {
-        if !is_time(&row, now) {
+        if Path::new(&row.target).is_absolute() || !is_time(&row, now) {
             continue;
         }
         let Some(turn) = take_turn(ledger, &row, now).await? else { continue };
@@ -242,18 +166,41 @@ pub async fn open_file(world: &World, row: &ExportRow, name: &str) -> Result<Opt
     Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?.read(name).await
 }
 
+/// Writes and proves it with the turn kept all the while, and publishes it.
 async fn carry_out(
     world: &World,
     ledger: &dyn Ledger,
     row: &ExportRow,
-    beat: &mut Beat<'_>,
+    turn: &mut Turn<'_>,
+    watcher: Watcher<'_>,
 ) -> Result<Sums, Trouble> {
-    let target = Target::open(&Place::of_export(world, &row.target, &row.export_id)?).await?;
+    let written = write(world, ledger, row, watcher);
+    let (sums, unpublished) = turn.during(world.clock, written).await?;
+    // Whoever took it over writes into the same place: nothing is published against them.
+    turn.keep(world.clock.now()).await?;
+    if let Some(target) = unpublished {
+        turn.during(world.clock, target.publish()).await?;
+    }
+    Ok(sums)
+}
+
+/// Writes it and reads it back. Answers with the target too where it is not published yet.
+async fn write(
+    world: &World,
+    ledger: &dyn Ledger,
+    row: &ExportRow,
+    watcher: Watcher<'_>,
+) -> Result<(Sums, Option<Target>), Trouble> {
+    let place = Place::of_export(world, &row.target, &row.export_id)?;
+    let mut others = ledger.exports().await?;
+    others.retain(|other| other.export_id != row.export_id);
+    require_apart(world, &others, &place).await?;
+    let target = Target::open(&place).await?;
     if target.before(&row.export_id).await? == Before::Whole {
         // The process died between the last file and the ledger.
         let sums = sums_of(&target, MANIFEST).await?;
         prove(&target, MANIFEST, &sums).await?;
-        return Ok(sums);
+        return Ok((sums, None));
     }
     let mut readers = Readers::open(world).await?;
     readers.prove(Some(ledger)).await?;
@@ -267,14 +214,10 @@ async fn carry_out(
     for (policy, placement) in placements(&world.policies, row) {
         // What rows name is taken with them.
         if !matches!(placement.records, Some(Records::FoundBy { .. })) {
-            taking.placement(policy, placement, &mut manifest, beat).await?;
+            taking.placement(policy, placement, &mut manifest, watcher).await?;
         }
     }
     let sums = manifest.close().await?;
     prove(&target, UNPROVEN, &sums).await?;
-    // Whoever took it over writes into the same place: nothing is published against them.
-    let now = world.clock.now().max(beat.turn.last + TimeDelta::microseconds(1));
-    beat.turn.keep(now).await?;
-    target.publish().await?;
-    Ok(sums)
+    Ok((sums, Some(target)))
 }

@@ -361,6 +361,14 @@ pub trait Ledger: OpenDsrLedger + Send + Sync {
         due_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<bool, LedgerError>;
+    /// Puts an instant in the place of the one that was read. False where another one is there by now.
+    async fn swap_tick(
+        &self,
+        name: &str,
+        read: Option<DateTime<Utc>>,
+        due_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, LedgerError>;
     /// The last instant of a schedule that somebody took.
     async fn last_tick(&self, name: &str) -> Result<Option<DateTime<Utc>>, LedgerError>;
 

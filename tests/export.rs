@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use retentiond::ledger::{Ledger as _, NewExport};
 use serde_json::Value;
 
-use crate::harness::{TENANTS, World};
+use crate::harness::{TENANTS, World, instant, wait_for};
+use crate::tenant;
 
 /// Reads an export with nothing of ours: checks every digest, size and count, and that no file is left out of the
 /// manifest. Prints what it found as JSON.
@@ -146,6 +148,43 @@ fn a_folder_that_holds_something_else_is_refused_and_left_as_it_is() {
         world.exits(2, &format!("export --tenant t-1 --to {own}"));
     }
     world.exits(2, "export --tenant t-1 --to s3://nowhere/x");
+}
+
+#[test]
+fn a_target_that_lies_in_that_of_another_export_or_holds_it_is_refused_at_the_door() {
+    let world = World::center();
+    let asked = wait_for(async {
+        let new = NewExport {
+            tenant: tenant("t-10"),
+            categories: Vec::new(),
+            target: world.path("out/b").to_str().unwrap().to_owned(),
+            between: None,
+        };
+        world.ledger().await.ask_export(&new, instant("2021-06-01T00:00:00Z")).await.unwrap()
+    });
+    for near in ["out", "out/b", "out/b/c", "out/b/records"] {
+        let refused = world.exits(2, &format!("export --tenant t-1 --to {near}"));
+        assert!(refused.stderr.contains(asked.export_id.as_str()), "{}", refused.stderr);
+    }
+    world.ok("export --tenant t-1 --to out/bc");
+    world.ok("export --tenant t-10 --to out/b");
+    world.exits(2, "export --tenant t-1 --to out/b/c");
+    assert_eq!(world.ok("export list")["exports"].as_array().unwrap().len(), 2, "nothing else was recorded");
+    // Nor is one begun that was asked for before anybody looked.
+    wait_for(async {
+        let new = NewExport {
+            tenant: tenant("t-1x"),
+            categories: Vec::new(),
+            target: world.path("out/b/c").to_str().unwrap().to_owned(),
+            between: None,
+        };
+        world.ledger().await.ask_export(&new, instant("2021-06-01T00:00:00Z")).await.unwrap()
+    });
+    world.exits(2, "export --tenant t-1x --to out/b/c");
+    assert!(!world.path("out/b/c").exists());
+    // One that was finished and taken away is in nobody's way.
+    std::fs::remove_dir_all(world.path("out/b")).unwrap();
+    world.ok("export --tenant t-1x --to out/b/c");
 }
 
 #[test]

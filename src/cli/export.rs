@@ -108,9 +108,9 @@ async fn asked(
     categories: Vec<Category>,
     target: String,
 ) -> Result<ExportRow, Failure> {
-    let is_open = |row: &ExportRow| !matches!(row.state, ExportState::Finished | ExportState::Cancelled);
+    let is_open = |row: &&ExportRow| !matches!(row.state, ExportState::Finished | ExportState::Cancelled);
     let rows = desk.ledger.exports().await.map_err(|error| Failure::ledger(&error))?;
-    let same = rows.into_iter().find(|row| {
+    let same = rows.iter().find(|row| {
         is_open(row)
             && row.between.is_none()
             && row.tenant == tenant
@@ -119,9 +119,9 @@ async fn asked(
     });
     if let Some(row) = same {
         note(&format!("{} is taken up again", row.export_id));
-        return Ok(row);
+        return Ok(row.clone());
     }
-    export::check_target(world, &target).await.map_err(|trouble| Failure::trouble(&trouble))?;
+    export::check_target(world, &rows, &target).await.map_err(|trouble| Failure::trouble(&trouble))?;
     match gather::knows_tenant(world, &tenant).await {
         Ok(true) => {}
         Ok(false) => warn(&format!("no store knows tenant `{tenant}`")),

@@ -65,6 +65,21 @@ impl Place {
         Self::folder(world, &path)
     }
 
+    /// True where one of the two is the other, or lies in it.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folder(one), Self::Folder(other)) => {
+                let (one, other) = (real(one), real(other));
+                one.starts_with(&other) || other.starts_with(&one)
+            }
+            (Self::Bucket(_, one, prefix), Self::Bucket(_, other, other_prefix)) => {
+                (&one.bucket, &one.endpoint) == (&other.bucket, &other.endpoint)
+                    && (prefix.starts_with(other_prefix) || other_prefix.starts_with(prefix))
+            }
+            (Self::Folder(_), Self::Bucket(..)) | (Self::Bucket(..), Self::Folder(_)) => false,
+        }
+    }
+
     fn bucket(world: &World, id: &StoreId, settings: &S3Config, prefix: &str) -> Result<Self, Trouble> {
         require_free(world, id)?;
         let prefix = prefix.trim_matches('/');

@@ -7,6 +7,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::door::require_apart;
 use super::place::Place;
 use crate::config::RolloverConfig;
 use crate::gather::{Trouble, World};
@@ -32,12 +33,16 @@ pub async fn due_rollovers(
     ledger: &dyn Ledger,
     now: DateTime<Utc>,
 ) -> Result<Vec<ExportRow>, Trouble> {
-    let mut asked = Vec::new();
+    let (mut asked, mut first) = (Vec::new(), None);
     for (name, rollover) in &world.config.rollovers {
         let Some(tick) = last_instant(world, rollover, now) else { continue };
-        asked.extend(roll_over(world, ledger, name, tick, now).await?);
+        match roll_over(world, ledger, name, tick, now).await {
+            Ok(row) => asked.extend(row),
+            // The others are asked for all the same.
+            Err(trouble) => first = first.or(Some(trouble)),
+        }
     }
-    Ok(asked)
+    first.map_or(Ok(asked), Err)
 }
 
 /// Asks for the rollover of an instant; `None` where somebody has done so, or nothing is left to take.
@@ -57,7 +62,11 @@ pub async fn roll_over(
     let base = format!("{}/{name}/", rollover.to.trim_end_matches('/'));
     let up_to = tick - LATENESS;
     let target = format!("{base}{}", up_to.format("%Y%m%dT%H%M%SZ"));
-    Place::of(world, &target)?;
+    let place = Place::of(world, &target)?;
+    let mut others = ledger.exports().await?;
+    // That of this instant may have been asked for already.
+    others.retain(|row| row.target != target);
+    require_apart(world, &others, &place).await?;
     if !ledger.claim_tick(&format!("rollover/{name}"), tick, now).await? {
         return Ok(None);
     }

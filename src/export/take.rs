@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Beat;
+use super::Watcher;
 use super::lines::{Taken, csv_header, csv_row, json_line};
 use super::manifest::Manifest;
 use super::names::{by_digest, name_of};
@@ -43,7 +43,8 @@ pub struct TakenPlacement {
     pub not_proven: u64,
 }
 
-/// The placements that hold a category for good: the primary ones, and others only where there is no primary.
+/// The placements that hold a category for good: the primary ones, the tables whose rows name these, and others only where
+/// there is no primary.
 pub(super) fn placements<'p>(policies: &'p Policies, row: &ExportRow) -> Vec<(&'p Policy, &'p Placement)> {
     let meant = |policy: &&Policy| row.categories.is_empty() || row.categories.contains(&policy.category);
     policies
@@ -52,8 +53,13 @@ pub(super) fn placements<'p>(policies: &'p Policies, row: &ExportRow) -> Vec<(&'
         .flat_map(|policy| {
             let held = || policy.placements.iter().filter(|placement| placement.records.is_some());
             let has_primary = held().any(|placement| placement.role == Role::Primary);
+            let is_meant = move |placement: &Placement| placement.role == Role::Primary || !has_primary;
+            // What rows name is reached through them alone, whatever role their table has.
+            let names = move |placement: &Placement| {
+                named_by(policy, &placement.name).iter().any(|(named, _)| is_meant(named))
+            };
             held()
-                .filter(move |placement| placement.role == Role::Primary || !has_primary)
+                .filter(move |placement| is_meant(placement) || names(placement))
                 .map(move |placement| (policy, placement))
         })
         .collect()
@@ -86,7 +92,7 @@ impl Taking<'_> {
         policy: &Policy,
         placement: &Placement,
         manifest: &mut Manifest,
-        beat: &mut Beat<'_>,
+        watcher: Watcher<'_>,
     ) -> Result<(), Trouble> {
         let reader = Arc::clone(self.readers.get(&placement.store)?);
         let exported = placements(&self.world.policies, self.row);
@@ -109,13 +115,13 @@ impl Taking<'_> {
                 for record in &read.records {
                     self.require_own(record)?;
                     for (reader, other, column, pages) in &mut of_named {
-                        self.named(reader.as_ref(), other, column, record, pages, manifest, beat).await?;
+                        self.named(reader.as_ref(), other, column, record, pages, manifest, watcher).await?;
                     }
-                    self.record(reader.as_ref(), placement, record, &mut pages, manifest, beat).await?;
+                    self.record(reader.as_ref(), placement, record, &mut pages, manifest, watcher).await?;
                     records += 1;
                 }
                 after = Some(read.position);
-                beat.on(&placement.name, pages.done.records).await?;
+                watcher(&placement.name, pages.done.records);
             }
             counted.push(records);
         }
@@ -184,10 +190,10 @@ impl Taking<'_> {
         record: &Record,
         pages: &mut Pages,
         manifest: &mut Manifest,
-        beat: &mut Beat<'_>,
+        watcher: Watcher<'_>,
     ) -> Result<(), Trouble> {
         let taken = if record.has_body {
-            Some(self.bytes(reader, placement, &record.key, pages, manifest, beat).await?)
+            Some(self.bytes(reader, placement, &record.key, pages, manifest, watcher).await?)
         } else if matches!(placement.records, Some(Records::Prefix(_))) {
             Some(nothing())
         } else {
@@ -206,7 +212,7 @@ impl Taking<'_> {
         row: &Record,
         pages: &mut Pages,
         manifest: &mut Manifest,
-        beat: &mut Beat<'_>,
+        watcher: Watcher<'_>,
     ) -> Result<(), Trouble> {
         let name = match row.fields.iter().find(|(name, _)| name == column).map(|(_, field)| field) {
             Some(Field::Text(name)) if !name.is_empty() => name.clone(),
@@ -222,7 +228,7 @@ impl Taking<'_> {
             return Ok(());
         }
         let key = Key(vec![Value::Text(name.clone())]);
-        let taken = self.bytes(reader, placement, &key, pages, manifest, beat).await?;
+        let taken = self.bytes(reader, placement, &key, pages, manifest, watcher).await?;
         let fields = vec![("name".to_owned(), Field::Text(name))];
         self.write(&key, &fields, Some(&taken), pages).await
     }
@@ -262,7 +268,7 @@ impl Taking<'_> {
         key: &Key,
         pages: &mut Pages,
         manifest: &mut Manifest,
-        beat: &mut Beat<'_>,
+        watcher: Watcher<'_>,
     ) -> Result<Taken, Trouble> {
         let Some(mut body) = reader.body(placement, &self.row.tenant, key).await? else {
             pages.done.without_bytes += 1;
@@ -284,7 +290,7 @@ impl Taking<'_> {
         let about = std::mem::take(&mut body.about);
         while let Some(piece) = body.next(broken).await? {
             sheet.write(&piece).await?;
-            beat.on(&placement.name, pages.done.records).await?;
+            watcher(&placement.name, pages.done.records);
         }
         let written = sheet.close().await?;
         manifest.file(&placement.name, 1, &written).await?;

@@ -26,6 +26,10 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 /// What an export consists of beside.
 const PARTS: [&str; 2] = ["records", "objects"];
 
+/// What is taken of what a try left in a bucket: keys, and what keys begin with. Whatever else lies below the
+/// same prefix is somebody else's.
+const OWN: [&str; 3] = ["records/", "objects/", UNPROVEN];
+
 /// An opened target.
 #[derive(Debug)]
 pub(super) enum Target {
@@ -77,6 +81,11 @@ impl Target {
         }
     }
 
+    /// True where an export was finished there.
+    pub(super) async fn is_whole(&self) -> Result<bool, Trouble> {
+        Ok(self.head(MANIFEST).await?.is_some())
+    }
+
     /// Takes what an earlier try of this export left, and leaves its mark.
     pub(super) async fn begin(&self, id: &ExportId) -> Result<(), Trouble> {
         match self {
@@ -85,19 +94,11 @@ impl Target {
                 blocking(move || begin_in_folder(&root, &id)).await
             }
             Self::Bucket(depot, prefix) => {
-                depot.abort_uploads(prefix).await?;
-                let mark = format!("{prefix}{MARK}");
-                loop {
-                    let keys = depot.keys(prefix).await?;
-                    let left: Vec<&String> = keys.iter().filter(|key| **key != mark).collect();
-                    if left.is_empty() {
-                        break;
-                    }
-                    for key in left {
-                        depot.remove(key).await?;
-                    }
+                for own in OWN {
+                    depot.clear(&format!("{prefix}{own}")).await?;
                 }
-                let mut writing = depot.write(mark);
+                depot.give_up(&format!("{prefix}{MANIFEST}")).await?;
+                let mut writing = depot.write(format!("{prefix}{MARK}"));
                 writing.add(id.as_str().as_bytes()).await?;
                 Ok(writing.close().await?)
             }

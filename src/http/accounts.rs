@@ -279,7 +279,8 @@ pub(super) async fn ask_export(
         }
     }
     // A store that holds data is no place for a copy of it.
-    export::check_store(&world, &new.target)
+    export::check_store(&world, &api.ledger().exports().await?, &new.target)
+        .await
         .map_err(|trouble| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit", trouble.to_string()))?;
     known_categories(&world.policies, &new.categories).map_err(DeskError::usage)?;
     let work = Arc::clone(&api);

@@ -149,6 +149,7 @@ carried_out! {
     fn set_alarms(standing: &[NewAlarm], now: DateTime<Utc>) -> Vec<AlarmRow> = outside::set_alarms;
     fn alarms(since: DateTime<Utc>) -> Vec<AlarmRow> = outside::alarms;
     fn claim_tick(name: &str, due_at: DateTime<Utc>, now: DateTime<Utc>) -> bool = outside::claim_tick;
+    fn swap_tick(name: &str, read: Option<DateTime<Utc>>, due_at: DateTime<Utc>, now: DateTime<Utc>) -> bool = outside::swap_tick;
     fn last_tick(name: &str) -> Option<DateTime<Utc>> = outside::last_tick;
     fn ask_export(new: &NewExport, now: DateTime<Utc>) -> ExportRow = exports::ask;
     fn settle_export(row: &ExportRow, now: DateTime<Utc>) -> () = exports::settle;

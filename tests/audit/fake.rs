@@ -218,6 +218,15 @@ impl Ledger for FakeLedger {
     async fn claim_tick(&self, _: &str, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<bool, LedgerError> {
         absent()
     }
+    async fn swap_tick(
+        &self,
+        _: &str,
+        _: Option<DateTime<Utc>>,
+        _: DateTime<Utc>,
+        _: DateTime<Utc>,
+    ) -> Result<bool, LedgerError> {
+        absent()
+    }
     async fn last_tick(&self, _: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
         absent()
     }

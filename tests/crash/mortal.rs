@@ -160,6 +160,7 @@ mortal! {
         fn settle_delivery(number: u64, fate: &DeliveryFate, now: DateTime<Utc>) -> ();
         fn set_alarms(standing: &[NewAlarm], now: DateTime<Utc>) -> Vec<AlarmRow>;
         fn claim_tick(name: &str, due_at: DateTime<Utc>, now: DateTime<Utc>) -> bool;
+        fn swap_tick(name: &str, read: Option<DateTime<Utc>>, due_at: DateTime<Utc>, now: DateTime<Utc>) -> bool;
         fn ask_export(new: &NewExport, now: DateTime<Utc>) -> ExportRow;
         fn settle_export(row: &ExportRow, now: DateTime<Utc>) -> ();
         fn record_mark(store: &StoreId, fingerprint: &str, now: DateTime<Utc>) -> ();

@@ -114,3 +114,27 @@ fn files_with_strange_names_are_taken_under_safe_ones_and_can_be_pulled() {
         assert!(open_file(&gather, &row, "objects/nothing").await.unwrap().is_none());
     });
 }
+
+#[test]
+fn what_the_rows_of_a_table_that_is_not_primary_name_is_taken_with_them() {
+    let world = World::empty();
+    world.write(
+        "policies/odd.toml",
+        &format!(
+            "{}[[placements]]\nname = \"named\"\nstore = \"objects\"\n\
+             found_by = {{ placement = \"odd-values\", column = \"words\", prefix = \"named/{{tenant}}/\" }}\n",
+            POLICY.replace("subjects = \"none\"", "subjects = \"none\"\nrole = \"index\"")
+        ),
+    );
+    world.sql(
+        "calls.db",
+        "CREATE TABLE odd (id INTEGER PRIMARY KEY, tenant TEXT, at TEXT, words TEXT);
+         INSERT INTO odd VALUES (1, 't-1', '2021-02-01 10:00:00', 'named/t-1/a.wav');",
+    );
+    world.write("objects/named/t-1/a.wav", "a of t-1");
+    world.write("objects/own/t-1/b", "b of t-1");
+    world.ok("export --tenant t-1 --to out");
+    let taken = std::fs::read_to_string(world.path("out/objects/named/named/t-1/a.wav")).unwrap();
+    assert_eq!(taken, "a of t-1");
+    assert_eq!(read(&world.path("out"))["lines"]["named"].as_array().unwrap().len(), 1);
+}

@@ -259,6 +259,46 @@ fn a_try_that_died_in_a_bucket_is_cleared_away_and_rollovers_take_each_call_once
     assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), center.own_ids("t-1x"), "and none left out");
 }
 
+#[test]
+fn a_retry_in_a_whole_bucket_leaves_what_others_have_there_as_it_is() {
+    let center = center();
+    let Center { world, own, .. } = &center;
+    world.ok("status");
+    let others = ["T-1/manifest.json", "T-1/records/x.jsonl", "manifest.jsonl", "recordings/a.wav"];
+    wait_for(async {
+        let new = retentiond::ledger::NewExport {
+            tenant: crate::tenant("T-1"),
+            categories: Vec::new(),
+            target: "own:".to_owned(),
+            between: None,
+        };
+        let row = world.ledger().await.ask_export(&new, instant("2021-06-01T00:00:00Z")).await.unwrap();
+        own.put("export.partial", row.export_id.as_str().as_bytes()).await;
+        for left in ["records/left.jsonl", "objects/recordings/left.wav", "manifest.json.partial"] {
+            own.put(left, b"left").await;
+        }
+        for left in ["objects/left", "manifest.json"] {
+            own.begin_upload(left).await;
+        }
+        for other in others {
+            own.put(other, b"another's").await;
+        }
+        own.begin_upload("T-1/objects/x").await;
+    });
+    world.ok("export --tenant T-1 --to own:");
+    for other in others {
+        assert_eq!(wait_for(own.content(other)).as_deref(), Some(b"another's".as_slice()), "{other}");
+    }
+    let keys = wait_for(own.current());
+    assert!(!keys.iter().any(|key| key.contains("left") || key.contains("partial")), "{keys:?}");
+    assert_eq!(wait_for(own.uploads()), ["T-1/objects/x"]);
+    // And from now on nothing else is put below it, as long as it is there.
+    let refused = world.exits(2, "export --tenant t-1 --to own:beside");
+    assert!(refused.stderr.contains("another export"), "{}", refused.stderr);
+    wait_for(own.delete("manifest.json"));
+    world.ok("export --tenant t-1 --to own:beside");
+}
+
 /// As a process leaves it that died in the middle: its mark, a file, an upload, and a row that is running.
 async fn bucket_of_a_dead_try(center: &Center, to: &str) {
     center.world.ok("status");

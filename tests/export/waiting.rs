@@ -2,7 +2,7 @@
 //! processes share the work.
 
 use chrono::{DateTime, Duration, Utc};
-use retentiond::export::{due_rollovers, is_bucket, take_turn, work_off};
+use retentiond::export::{due_rollovers, is_bucket, run, take_turn, work_off};
 use retentiond::ledger::{ExportRow, ExportState, Ledger as _, NewExport};
 use serde_json::Value;
 
@@ -14,12 +14,32 @@ const ENDED: &str = "2025-03-01T15:00:00+08:00";
 
 /// A tenant that has left on [`ENDED`] and wants to take its data along.
 fn left(world: &World) -> ExportRow {
+    left_for(world, world.path("out").to_str().unwrap())
+}
+
+/// As [`left`], with another target.
+fn left_for(world: &World, target: &str) -> ExportRow {
     world.ok(&format!("tenant terminate t-1 --at {ENDED}"));
-    let to = world.path("out").to_str().unwrap().to_owned();
+    asked(world, "t-1", target)
+}
+
+fn asked(world: &World, whose: &str, target: &str) -> ExportRow {
     wait_for(async {
-        let new = NewExport { tenant: tenant("t-1"), categories: Vec::new(), target: to, between: None };
+        let new = NewExport {
+            tenant: tenant(whose),
+            categories: Vec::new(),
+            target: target.to_owned(),
+            between: None,
+        };
         world.ledger().await.ask_export(&new, instant("2025-03-02T00:00:00Z")).await.unwrap()
     })
+}
+
+/// A store of the configuration that is a place for exports.
+fn with_a_place(world: &World) {
+    let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
+    world.write("retentiond.toml", &format!("{config}[stores.taken]\nkind = \"files\"\npath = \"taken\"\n"));
+    world.write("taken/.keep", "");
 }
 
 fn codes(answer: &Value) -> Vec<&str> {
@@ -136,7 +156,9 @@ fn a_request_for_everything_waits_too_and_says_so() {
 #[test]
 fn one_process_has_the_turn_until_it_falls_silent_and_failures_are_tried_again_later() {
     let world = World::center();
-    let row = left(&world);
+    with_a_place(&world);
+    let row = left_for(&world, "taken");
+    let place = format!("taken/{}", row.export_id);
     let now = instant("2025-03-03T00:00:00Z");
     wait_for(async {
         let ledger = world.ledger().await;
@@ -151,19 +173,19 @@ fn one_process_has_the_turn_until_it_falls_silent_and_failures_are_tried_again_l
         assert!(take_turn(&ledger, &row, now + Duration::minutes(11)).await.unwrap().is_none());
 
         // Its folder is taken by something else: it fails, rests and is tried again.
-        std::fs::create_dir_all(world.path("out/mine")).unwrap();
+        std::fs::create_dir_all(world.path(&format!("{place}/mine"))).unwrap();
         let at = |at: DateTime<Utc>| world.load(at);
         let later = now + Duration::hours(1);
         let tried = work_off(&at(later), &ledger, later).await.unwrap();
         assert_eq!((tried.len(), tried[0].state), (1, ExportState::Failed));
         assert_eq!(work_off(&at(later), &other, later + Duration::minutes(1)).await.unwrap(), []);
-        std::fs::remove_dir(world.path("out/mine")).unwrap();
+        std::fs::remove_dir(world.path(&format!("{place}/mine"))).unwrap();
         let much_later = later + Duration::hours(13);
         let tried = work_off(&at(much_later), &other, much_later).await.unwrap();
         assert_eq!((tried.len(), tried[0].state), (1, ExportState::Finished));
         assert_eq!(work_off(&at(much_later), &ledger, much_later + Duration::days(1)).await.unwrap(), []);
     });
-    read(&world.path("out"));
+    read(&world.path(&place));
 }
 
 #[test]
@@ -172,7 +194,8 @@ fn an_export_can_be_carried_out_on_any_thread() {
         future
     }
     let world = World::center();
-    left(&world);
+    with_a_place(&world);
+    left_for(&world, "taken");
     let now = instant("2025-03-03T00:00:00Z");
     wait_for(async {
         let (gather, ledger) = (world.load(now), world.ledger().await);
@@ -186,9 +209,7 @@ fn an_export_can_be_carried_out_on_any_thread() {
 #[test]
 fn the_name_of_a_store_that_holds_nothing_is_a_place_of_the_export_s_own() {
     let world = World::center();
-    let config = std::fs::read_to_string(world.path("retentiond.toml")).unwrap();
-    world.write("retentiond.toml", &format!("{config}[stores.taken]\nkind = \"files\"\npath = \"taken\"\n"));
-    world.write("taken/.keep", "");
+    with_a_place(&world);
     world.ok("tenant terminate t-1x --at 2025-03-01T15:00:00+08:00");
     let now = instant("2025-03-03T00:00:00Z");
     let rows = wait_for(async {
@@ -232,4 +253,44 @@ fn a_rollover_to_what_is_no_bucket_is_an_error_and_none_is_asked_for() {
         world.write("retentiond.toml", &good);
     }
     world.ok("check");
+}
+
+#[test]
+fn a_folder_of_the_command_line_is_left_to_it_and_nothing_is_released_by_what_lies_elsewhere() {
+    let world = World::center();
+    let row = left(&world);
+    let now = instant("2025-03-03T00:00:00Z");
+    wait_for(async {
+        let (gather, ledger) = (world.load(now), world.ledger().await);
+        assert_eq!(work_off(&gather, &ledger, now).await.unwrap(), [], "it may be another machine's");
+        assert_eq!(ledger.exports().await.unwrap(), [row.clone()], "it stays as it was");
+        let failed = ExportRow { state: ExportState::Failed, failure: Some("x".to_owned()), ..row.clone() };
+        ledger.settle_export(&failed, now).await.unwrap();
+        let later = now + Duration::days(1);
+        assert_eq!(work_off(&world.load(later), &ledger, later).await.unwrap(), []);
+        assert_eq!(ledger.exports().await.unwrap()[0].state, ExportState::Failed);
+    });
+    assert!(!world.path("out").exists());
+    world.ok("enforce --at 2025-03-20T00:00:00+08:00");
+    assert_eq!(world.calls("t-1").len(), 5, "it is waited for");
+    let done = world.ok("export --tenant t-1 --to out");
+    assert_eq!(done["export_id"], row.export_id.as_str(), "the same one, taken up by whoever has the folder");
+    read(&world.path("out"));
+}
+
+#[test]
+fn who_has_lost_the_turn_settles_nothing_over_who_has_it() {
+    let world = World::center();
+    let row = left(&world);
+    let now = instant("2025-03-03T00:00:00Z");
+    wait_for(async {
+        let (ledger, other) = (world.ledger().await, world.ledger().await);
+        let turn = take_turn(&ledger, &row, now).await.unwrap().unwrap();
+        let later = now + Duration::minutes(10);
+        assert!(take_turn(&other, &row, later).await.unwrap().is_some(), "it fell silent");
+        run(&world.load(now), &ledger, &row, turn, &|_, _| {}).await.unwrap_err();
+        let row = ledger.exports().await.unwrap().remove(0);
+        assert_eq!((row.state, row.failure), (ExportState::Running, None));
+        assert!(!world.path("out/manifest.json").exists(), "nor does it publish anything");
+    });
 }

@@ -207,6 +207,21 @@ async fn a_tick_is_taken_once_and_never_goes_back(one: &dyn Ledger, other: &dyn 
     assert!(one.claim_tick("Runs", at(9), at(11)).await.expect("an answer"), "another schedule");
     assert!(other.claim_tick("runs", at(11), at(12)).await.expect("an answer"));
     assert_eq!(one.last_tick("runs").await.expect("an answer"), Some(at(11)));
+    // What is swapped for the instant that was read goes either way, and once.
+    let (a, b) = tokio::join!(
+        one.swap_tick("turn", None, at(10), at(10)),
+        other.swap_tick("turn", None, at(11), at(11))
+    );
+    assert!(a.expect("an answer") != b.expect("an answer"), "one of them");
+    let read = one.last_tick("turn").await.expect("an answer");
+    let (a, b) = tokio::join!(
+        one.swap_tick("turn", read, at(20), at(20)),
+        other.swap_tick("turn", read, at(21), at(21))
+    );
+    assert!(a.expect("an answer") != b.expect("an answer"), "one of them, though one is later");
+    let read = one.last_tick("turn").await.expect("an answer");
+    assert!(one.swap_tick("turn", read, at(3), at(22)).await.expect("an answer"), "it is given back");
+    assert_eq!(other.last_tick("turn").await.expect("an answer"), Some(at(3)));
 }
 
 fn export(of: &str) -> NewExport {

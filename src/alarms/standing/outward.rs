@@ -25,7 +25,8 @@ pub(super) fn exports(known: &Known, now: DateTime<Utc>) -> Vec<NewAlarm> {
             .iter()
             .find(|ending| ending.tenant == export.tenant)
             .and_then(crate::alarms::known::Ending::grace_until);
-        let delays = grace_until.is_some_and(|until| until <= now);
+        // Nothing waits for a rollover.
+        let delays = export.between.is_none() && grace_until.is_some_and(|until| until <= now);
         if !delays && export.failure.is_none() && now - export.asked_at < EXPORT_MAX {
             continue;
         }

@@ -213,15 +213,44 @@ pub(super) async fn claim_tick(
     if taken.exists(write.connection()).await.during("claim a tick")? {
         return Ok(false);
     }
+    put_tick(write.connection(), name, due_at, now).await?;
+    write.commit().await?;
+    Ok(true)
+}
+
+/// Puts an instant in the place of the one that was read. False where another one is there by now.
+pub(super) async fn swap_tick(
+    ledger: &SqlLedger,
+    name: &str,
+    read: Option<DateTime<Utc>>,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    let mut write = ledger.write("claim a tick").await?;
+    let row = query("SELECT due_at FROM tick WHERE name = ?").bind(name).fetch_optional(write.connection());
+    let there = row.await.during("claim a tick")?.map(|row| get_instant(&row, "due_at")).transpose()?;
+    if there.map(micros) != read.map(micros) {
+        return Ok(false);
+    }
+    put_tick(write.connection(), name, due_at, now).await?;
+    write.commit().await?;
+    Ok(true)
+}
+
+async fn put_tick(
+    connection: &mut Session,
+    name: &str,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
     query("REPLACE INTO tick (name, due_at, claimed_at) VALUES (?, ?, ?)")
         .bind(name)
         .bind(micros(due_at))
         .bind(micros(now))
-        .execute(write.connection())
+        .execute(connection)
         .await
-        .during("claim a tick")?;
-    write.commit().await?;
-    Ok(true)
+        .during("claim a tick")
+        .map(drop)
 }
 
 /// The last instant of a schedule that was claimed.

@@ -66,16 +66,36 @@ impl Depot {
         asked.send().await.map(drop).map_err(|error| self.bucket.failed(OPERATION, &error))
     }
 
-    /// Gives up uploads below a prefix that nobody completed.
+    /// Gives up uploads to a key or, where it ends in `/`, to every key below it, that nobody completed.
     ///
     /// # Errors
     /// As [`Depot::keys`].
-    pub async fn abort_uploads(&self, prefix: &str) -> Result<(), StoreError> {
-        for upload in self.bucket.uploads(OPERATION, prefix, &|upload| upload.key.starts_with(prefix)).await?
-        {
+    pub async fn give_up(&self, key: &str) -> Result<(), StoreError> {
+        let is_meant = |other: &str| other == key || key.ends_with('/') && other.starts_with(key);
+        for upload in self.bucket.uploads(OPERATION, key, &|upload| is_meant(&upload.key)).await? {
             self.abort(&upload.key, &upload.id).await?;
         }
         Ok(())
+    }
+
+    /// Takes away an object or, where the key ends in `/`, every object below it, and gives up the uploads to these.
+    ///
+    /// # Errors
+    /// As [`Depot::keys`].
+    pub async fn clear(&self, key: &str) -> Result<(), StoreError> {
+        self.give_up(key).await?;
+        if !key.ends_with('/') {
+            return self.remove(key).await;
+        }
+        loop {
+            let keys = self.keys(key).await?;
+            if keys.is_empty() {
+                return Ok(());
+            }
+            for key in keys {
+                self.remove(&key).await?;
+            }
+        }
     }
 
     /// The bytes of an object; `None` where there is none.
